@@ -1,0 +1,7 @@
+//! `ssl`: a language and compiler for self-supervised learning, student/teacher training and data flywheels.
+//!
+//! The modules stand in the order in which data flows: text comes in at `source`, a trained network leaves at `run`.
+
+pub mod source;
+pub mod diagnostics;
+pub mod syntax;
