@@ -2,6 +2,10 @@
 //!
 //! The modules stand in the order in which data flows: text comes in at `source`, a trained network leaves at `run`.
 
-pub mod source;
+pub mod data;
 pub mod diagnostics;
+pub mod graph;
+pub mod ops;
+pub mod program;
+pub mod source;
 pub mod syntax;
