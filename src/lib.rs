@@ -5,6 +5,7 @@
 pub mod data;
 pub mod diagnostics;
 pub mod graph;
+pub mod kernels;
 pub mod ops;
 pub mod program;
 pub mod source;
