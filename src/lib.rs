@@ -6,6 +6,7 @@ pub mod data;
 pub mod diagnostics;
 pub mod graph;
 pub mod ops;
+pub mod plan;
 pub mod program;
 pub mod source;
 pub mod syntax;
