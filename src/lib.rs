@@ -7,6 +7,7 @@ pub mod diagnostics;
 pub mod graph;
 pub mod kernels;
 pub mod ops;
+pub mod plan;
 pub mod program;
 pub mod source;
 pub mod syntax;
