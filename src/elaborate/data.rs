@@ -74,10 +74,10 @@ impl Elaborator<'_> {
     fn option_error(&mut self, callee: &str, error: OptionError, given: &[Given], span: Span) -> Value {
         let place = given
             .iter()
-            .find(|g| g.name.as_ref().is_some_and(|name| *name.text == *error.name))
+            .find(|g| g.name.as_ref().is_some_and(|name| Some(&*name.text) == error.option()))
             .map_or(span, |g| g.name.as_ref().map_or(g.span, |name| name.span));
-        let mut diagnostic = Diagnostic::error(error.code, format!("`{callee}`: {}", error.headline)).label(place, "here");
-        diagnostic.help = error.help;
+        let mut diagnostic = Diagnostic::error(error.code(), format!("`{callee}`: {error}")).label(place, "here");
+        diagnostic.help = error.help();
         self.report(diagnostic);
         Value::Error
     }
@@ -129,7 +129,7 @@ impl Elaborator<'_> {
                 Some(count) => Value::Int(count as i64),
                 None => self.fail(Code::WrongTime, name.span, "the data set has no end", "a stream is not counted"),
             },
-            "classes" => self.class_names(&data, name),
+            "classes" => self.class_count(&data, name),
             text => {
                 let known: Vec<String> = data.schema.splits.iter().map(|(split, _)| split.clone()).collect();
                 self.unknown_field(&format!("the data set `{}`", data.name), text, name.span, known.iter().map(String::as_str))
@@ -137,13 +137,10 @@ impl Elaborator<'_> {
         }
     }
 
-    fn class_names(&mut self, data: &DataSet, name: &Name) -> Value {
-        let field = data.schema.fields.iter().find(|field| field.limit.is_some());
-        match field {
-            Some(field) if !field.classes.is_empty() => {
-                Value::list(field.classes.iter().map(|class| Value::Text(class.as_str().into())).collect())
-            }
-            Some(field) => Value::list((0..field.limit.unwrap_or(0) as i64).map(Value::Int).collect()),
+    /// How many classes the labels have.
+    fn class_count(&mut self, data: &DataSet, name: &Name) -> Value {
+        match data.schema.fields.iter().find_map(|field| field.limit) {
+            Some(limit) => Value::Int(limit as i64),
             None => self.fail(Code::UnknownField, name.span, "the data set has no classes", "no label in it"),
         }
     }
@@ -154,7 +151,7 @@ impl Elaborator<'_> {
                 Some(count) => Value::Int(count as i64),
                 None => self.fail(Code::WrongTime, name.span, "the split has no end", "a stream is not counted"),
             },
-            "classes" => self.class_names(&split.data.clone(), name),
+            "classes" => self.class_count(&split.data.clone(), name),
             text => {
                 if split.data.schema.fields.iter().any(|field| field.name == text) {
                     return match self.columns(&split, 0, split.count().unwrap_or(0), name.span) {
@@ -341,17 +338,5 @@ impl Elaborator<'_> {
         self.end_compute();
         self.loop_statement(word, &name(&label), &[], None, &sources, &body, span, &env);
         env.get(&label).unwrap_or(Value::Error)
-    }
-
-    /// Nothing is trained on what the same file tests on: reported where a split both trains and is measured.
-    pub fn split_reused(&mut self, spec: &Rc<Spec>, split: &str, span: Span) {
-        let found = self.train_reads.iter().find(|(have, name, _)| have == spec && name == split).cloned();
-        if let Some((_, _, trained)) = found {
-            self.report(
-                Diagnostic::error(Code::SplitReused, format!("`{split}` is used to train and to test"))
-                    .label(span, "tested on").label(trained, "trained on")
-                    .help("test on another split"),
-            );
-        }
     }
 }

@@ -248,11 +248,24 @@ impl Elaborator<'_> {
         match value {
             Value::Cell(slot) => Value::Tensor(self.read_slot(slot, span)),
             Value::Function(closure) if closure.is_schedule() && self.has_clock() => {
-                let result = self.call_closure(&closure, vec![super::value::Given { name: None, value: Value::Clock, span }], span);
-                self.settle(result, span)
+                self.scheduled(&closure, span)
             }
             other => other,
         }
+    }
+
+    /// A schedule's value at the clock of the step at hand; the same schedule is computed once.
+    fn scheduled(&mut self, closure: &Rc<Closure>, span: Span) -> Value {
+        let step = self.scope_stack.first().copied();
+        let key = (Rc::as_ptr(closure), step);
+        if let Some((_, value)) = self.schedules.get(&key) {
+            return value.clone();
+        }
+        let given = vec![super::value::Given { name: None, value: Value::Clock, span }];
+        let result = self.call_closure(closure, given, span);
+        let value = self.settle(result, span);
+        self.schedules.insert(key, (closure.clone(), value.clone()));
+        value
     }
 
     fn has_clock(&self) -> bool {

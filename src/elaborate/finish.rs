@@ -31,7 +31,8 @@ impl Elaborator<'_> {
             settings: self.resolved_params.into_iter().collect(),
             origins: self.origins,
         };
-        (Elaborated { program, outcome }, self.diagnostics)
+        let given = self.given.into_iter().map(|(name, flow, _)| (name, flow)).collect();
+        (Elaborated { program, outcome, given }, self.diagnostics)
     }
 
     fn outcome(&mut self, value: &Value) -> Outcome {
@@ -126,10 +127,10 @@ impl Elaborator<'_> {
     fn trained_nets(&self, trained: &[SlotId]) -> Vec<(String, usize)> {
         let mut nets = indexmap::IndexMap::<String, usize>::new();
         for slot in trained {
+            let root = self.root_of(*slot);
             let slot = &self.slots[slot.0 as usize];
             let count: i64 = slot.ty.shape.iter().filter_map(crate::graph::Size::as_known).product();
-            let root = self.instances.iter().filter(|i| slot.path.starts_with(&format!("{}.", i.path))).map(|i| i.path.len()).min();
-            let name = root.map_or(slot.path.clone(), |end| slot.path[..end].to_string());
+            let name = root.map_or(slot.path.clone(), |root| self.instance(root).path.clone());
             *nets.entry(name).or_insert(0) += count as usize;
         }
         nets.into_iter().collect()
@@ -186,7 +187,7 @@ impl Elaborator<'_> {
     }
 
     fn root_of(&self, slot: SlotId) -> Option<InstanceId> {
-        self.instances.iter().find(|instance| instance.cells.values().any(|have| *have == slot)).map(|instance| instance.root)
+        self.slot_roots.get(&slot).copied()
     }
 
     fn host_of(&mut self, id: ScopeId) -> Host {

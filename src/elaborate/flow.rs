@@ -348,16 +348,11 @@ impl Elaborator<'_> {
         let ExprKind::Binary { left, right, .. } = &condition.kind else { return Vec::new() };
         let mut facts = Vec::new();
         for side in [left, right] {
-            if matches!(side.kind, ExprKind::Int(_) | ExprKind::Float(_)) {
+            // Only what can be read again without running anything again.
+            if !matches!(side.kind, ExprKind::Name(_) | ExprKind::Field { .. }) {
                 continue;
             }
-            let errors = self.diagnostics.len();
             let value = self.expr(side, env);
-            if self.diagnostics.len() > errors {
-                self.diagnostics.truncate(errors);
-                self.reported.clear();
-                continue;
-            }
             if let Value::Tensor(tensor) = self.settle(value, side.span)
                 && self.ty(tensor).rank() == 0
                 && self.ty(tensor).dtype != DType::Bool

@@ -12,8 +12,8 @@ use crate::syntax::{Expr, ExprKind, IndexItem};
 enum Item {
     All,
     New,
-    At(Size, Span),
-    Slice(Size, Size, Span),
+    At(Size),
+    Slice(Size, Size),
     Gather(Tensor, Span),
 }
 
@@ -125,7 +125,7 @@ impl Elaborator<'_> {
     fn index_item(&mut self, expr: &Expr, size: &Size, env: &Env) -> Option<Item> {
         if let ExprKind::Range { start, end } = &expr.kind {
             let (a, b) = self.bounds(start.as_deref(), end.as_deref(), size, expr.span, env)?;
-            return Some(Item::Slice(a, b, expr.span));
+            return Some(Item::Slice(a, b));
         }
         let value = self.expr(expr, env);
         match self.settle(value, expr.span) {
@@ -135,12 +135,12 @@ impl Elaborator<'_> {
                     return None;
                 }
                 let at = if n < 0 { size.add(&Size::known(n)).ok()? } else { Size::known(n) };
-                Some(Item::At(at, expr.span))
+                Some(Item::At(at))
             }
-            Value::Size(at) => Some(Item::At(at, expr.span)),
+            Value::Size(at) => Some(Item::At(at)),
             Value::Range(ends) => {
                 let (a, b) = (ends.0.as_size()?, ends.1.as_size()?);
-                Some(Item::Slice(a, b, expr.span))
+                Some(Item::Slice(a, b))
             }
             Value::Error => None,
             other => {
@@ -162,7 +162,7 @@ impl Elaborator<'_> {
 
     /// The ends of a range in an index: missing ones are the axis's, negative ones count from its end.
     fn bounds(&mut self, start: Option<&Expr>, end: Option<&Expr>, size: &Size, span: Span, env: &Env) -> Option<(Size, Size)> {
-        let mut bound = |this: &mut Self, expr: Option<&Expr>, missing: Size| -> Option<Size> {
+        let bound = |this: &mut Self, expr: Option<&Expr>, missing: Size| -> Option<Size> {
             let Some(expr) = expr else { return Some(missing) };
             let value = this.expr(expr, env);
             let Some(at) = value.as_size() else {
@@ -208,12 +208,12 @@ impl Elaborator<'_> {
                     stop.push(size.clone());
                     shape.push(size);
                 }
-                (Item::At(at, _), _) => {
+                (Item::At(at), _) => {
                     start.push(at.clone());
                     let Ok(next) = at.add(&Size::known(1)) else { return Value::Error };
                     stop.push(next);
                 }
-                (Item::Slice(a, b, _), _) => {
+                (Item::Slice(a, b), _) => {
                     start.push(a.clone());
                     stop.push(b.clone());
                     let Ok(length) = b.sub(a) else { return Value::Error };
@@ -281,7 +281,7 @@ impl Elaborator<'_> {
 
     /// One item of the leading axis.
     pub fn row(&mut self, tensor: Tensor, row: i64, span: Span) -> Value {
-        self.apply_index(tensor, vec![Item::At(Size::known(row), span)], span)
+        self.apply_index(tensor, vec![Item::At(Size::known(row))], span)
     }
 
     /// `memory[index] <- value` and `memory[index] <+ value`.

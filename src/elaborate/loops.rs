@@ -1,6 +1,5 @@
 //! `train` and `pass`: one step over batches, and the loop around it.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Elaborator;
@@ -103,11 +102,7 @@ impl Elaborator<'_> {
             );
             return;
         }
-        if kind == LoopKind::Train {
-            for batch in batches {
-                self.train_reads.push((batch.split.data.spec.clone(), batch.split.split.clone(), batch.span));
-            }
-        }
+        self.note_reads(kind, batches);
         let length = match (kind, options.length) {
             (_, Some(length)) => length,
             (LoopKind::Pass, None) => Length::Epochs(1),
@@ -155,6 +150,32 @@ impl Elaborator<'_> {
         let draft = LoopDraft { name: path, kind, scope, feeds, length, on_nan: options.on_nan, logged, measured, collected, span };
         self.push_draft(Draft::Loop(Box::new(draft)));
         self.scope(scope).closed = true;
+    }
+
+    /// A split other than the training one that is both trained on and passed over is reported.
+    fn note_reads(&mut self, kind: LoopKind, batches: &[std::rc::Rc<Batches>]) {
+        for batch in batches {
+            let read = (batch.split.data.spec.clone(), batch.split.split.clone(), batch.span);
+            if read.1 == "train" {
+                continue;
+            }
+            let (own, other) = match kind {
+                LoopKind::Train => (&mut self.train_reads, &self.pass_reads),
+                LoopKind::Pass => (&mut self.pass_reads, &self.train_reads),
+            };
+            let clash = other.iter().find(|have| have.0 == read.0 && have.1 == read.1).map(|have| have.2);
+            own.push(read.clone());
+            if let Some(place) = clash {
+                let (trained, tested) = if kind == LoopKind::Train { (read.2, place) } else { (place, read.2) };
+                let name = format!("{}.{}", batch.split.data.name, read.1);
+                self.report(
+                    Diagnostic::error(Code::SplitReused, format!("`{name}` is used to train and to test"))
+                        .label(trained, "trained on")
+                        .label(tested, "tested on")
+                        .help(format!("train on `{}.train`", batch.split.data.name)),
+                );
+            }
+        }
     }
 
     fn host_number(&mut self, flow: FlowValue) -> Value {
@@ -223,7 +244,6 @@ impl Elaborator<'_> {
         let number = self.scopes[scope.0].feeds.len();
         let symbol: Arc<str> = if number == 0 { "B".into() } else { format!("B{}", number + 1).into() };
         let schema = batches.split.data.schema.clone();
-        let mut fields = HashMap::new();
         let mut record = Record::new();
         for field in &schema.fields {
             let mut shape = vec![Size::symbol(symbol.clone())];
@@ -240,11 +260,10 @@ impl Elaborator<'_> {
             let ty = Type::new(if field.dtype == DType::F32 { self.float } else { field.dtype }, shape);
             let input = Input::Field { feed: number, field: field.name.clone() };
             let value = self.add_input(scope, &field.name, ty, input);
-            fields.insert(field.name.clone(), value);
             record.insert(field.name.as_str().into(), Value::Tensor(Tensor { scope, value, weak: false }));
         }
         let batch = Some(batches.batch as i64);
-        self.scope(scope).feeds.push(FeedScope { symbol, batch, fields, ids: None, index: None });
+        self.scope(scope).feeds.push(FeedScope { symbol, batch, ids: None, index: None });
         Value::Record(std::rc::Rc::new(record))
     }
 

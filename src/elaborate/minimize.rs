@@ -88,7 +88,7 @@ impl Elaborator<'_> {
             let reached: IndexMap<SlotId, GraphValue> = current
                 .iter()
                 .filter(|(slot, _)| self.slots[slot.0 as usize].kind == SlotKind::Weight && !assigned.contains(*slot))
-                .filter(|(_, state)| reach.reaches(state.value))
+                .filter(|(_, state)| reach.reached(state.value))
                 .map(|(slot, state)| (*slot, state.value))
                 .collect();
             if reached.is_empty() {
@@ -105,7 +105,7 @@ impl Elaborator<'_> {
             let mut any = false;
             for slot in chosen {
                 let read = self.scopes[step.0].current.get(&slot).map(|state| state.value);
-                if let Some(value) = read.filter(|value| reach.reaches(*value)) {
+                if let Some(value) = read.filter(|value| reach.reached(*value)) {
                     any = true;
                     slots.insert(slot, value);
                 }
@@ -192,26 +192,30 @@ impl Elaborator<'_> {
         let wanted: Option<HashSet<SlotId>> = over.map(|(value, _)| self.weights_of(value).into_values().collect());
         let mut seen = HashSet::new();
         let mut assigned = false;
+        let mut flat = None;
         for (slot, state) in self.scopes[step.0].current.clone() {
             if wanted.as_ref().is_some_and(|wanted| !wanted.contains(&slot)) {
                 continue;
             }
             assigned |= self.scopes[step.0].assigned.contains(&slot);
-            for reason in reach.reasons(state.value) {
-                let (origin, text) = match reason {
-                    Reason::Stopped(origin) => (*origin, "`stop` cuts the gradient here"),
-                    Reason::Flat(origin, _) => (*origin, "has no slope: its gradient is zero everywhere"),
-                    _ => continue,
-                };
-                if let Some(place) = self.user_place(origin)
-                    && seen.insert(place)
-                {
-                    diagnostic = diagnostic.label(place, text);
+            for reason in reach.obstacles(self.scopes[step.0].builder.graph(), state.value) {
+                match reason {
+                    Reason::Stopped(origin) => {
+                        if let Some(place) = self.user_place(origin)
+                            && seen.insert(place)
+                        {
+                            diagnostic = diagnostic.label(place, "`stop` cuts the gradient here");
+                        }
+                    }
+                    Reason::Flat(op) => flat = Some(op.name),
+                    _ => {}
                 }
             }
         }
         diagnostic.help = Some(if !seen.is_empty() {
             "remove what cuts the gradient on the way to what should learn".into()
+        } else if let Some(op) = flat {
+            format!("`{op}` has no slope: its gradient is zero everywhere; use a smooth function instead")
         } else if assigned {
             "what the step assigns by `<-` is not trained; name it in `over` to train it".into()
         } else {
@@ -231,7 +235,7 @@ impl Elaborator<'_> {
         for (slot, _) in slots {
             let state = self.scopes[step.0].current[slot].clone();
             let Some(written) = state.written else { continue };
-            let old = state.read.is_some_and(|read| read != state.value && reach.reaches(read));
+            let old = state.read.is_some_and(|read| read != state.value && reach.reached(read));
             if let Some(first) = self.scopes[step.0].trained.get(slot).copied() {
                 self.report(
                     Diagnostic::error(Code::TwoOptimisers, format!("`{}` is trained twice in one step", self.slots[slot.0 as usize].path))

@@ -82,6 +82,8 @@ pub enum Outcome {
 pub struct Elaborated {
     pub program: Program,
     pub outcome: Outcome,
+    /// Where the tensors of [`Settings::given`] go before the first statement runs.
+    pub given: Vec<(String, FlowValue)>,
 }
 
 /// Elaborates the entry file of `modules`. The program is whole only if no diagnostic is an error.
@@ -105,7 +107,6 @@ pub(crate) struct Elaborator<'a> {
     evaluating: Vec<(usize, Arc<str>)>,
     module_envs: Vec<Env>,
     resolved_params: IndexMap<String, String>,
-    used_settings: HashSet<String>,
 
     scopes: Vec<Scope>,
     scope_stack: Vec<ScopeId>,
@@ -121,6 +122,8 @@ pub(crate) struct Elaborator<'a> {
     slots: Vec<Slot>,
     slot_paths: HashMap<String, u32>,
     instances: Vec<Instance>,
+    /// The outermost net that owns each weight and buffer.
+    slot_roots: HashMap<crate::program::SlotId, InstanceId>,
     instance_paths: HashMap<String, u32>,
     data_sources: Vec<Source>,
     optimizers: usize,
@@ -128,6 +131,8 @@ pub(crate) struct Elaborator<'a> {
     rule_slots: HashMap<(usize, crate::program::SlotId, Arc<str>), crate::program::SlotId>,
     /// What the body of the loop at hand assigns by `<-`.
     assigned_nets: Vec<Value>,
+    /// Splits that some `pass` reads, and where.
+    pass_reads: Vec<(Rc<crate::data::Spec>, String, Span)>,
     /// Columns that were read already.
     column_cache: Vec<((Rc<crate::data::Spec>, String), Value)>,
     /// The loop whose sources are evaluated is a `train`.
@@ -159,14 +164,17 @@ pub(crate) struct Elaborator<'a> {
     /// Weights given by `with`.
     overrides: Vec<HashMap<crate::program::SlotId, Tensor>>,
     /// Tensors that stand for settings given from outside.
-    given: HashMap<String, Tensor>,
+    given: Vec<(String, FlowValue, Tensor)>,
     /// Names of the flows that are running: nets declared inside are named below them.
     flow_names: Vec<String>,
     /// How often each flow was called: later calls get a number.
     flow_calls: HashMap<String, u32>,
     /// `var`s that the run writes.
     flow_vars: HashSet<FlowValue>,
-    last_value: Option<Value>,
+    /// Values of schedules by closure and step; the closure is kept so that its address stays its own.
+    schedules: HashMap<(*const value::Closure, Option<ScopeId>), (Rc<value::Closure>, Value)>,
+    /// Scalars of clocks: equal ones are one.
+    host_nodes: HashMap<(ScopeId, &'static str, Vec<crate::graph::Value>, String), crate::graph::Value>,
     yielded: Vec<Option<Value>>,
 }
 
@@ -183,7 +191,6 @@ impl<'a> Elaborator<'a> {
             evaluating: Vec::new(),
             module_envs: (0..modules.modules.len()).map(Env::module).collect(),
             resolved_params: IndexMap::new(),
-            used_settings: HashSet::new(),
             scopes: Vec::new(),
             scope_stack: Vec::new(),
             open_compute: None,
@@ -205,6 +212,8 @@ impl<'a> Elaborator<'a> {
             training_loop: false,
             clip: None,
             train_reads: Vec::new(),
+            pass_reads: Vec::new(),
+            slot_roots: HashMap::new(),
             calls: Vec::new(),
             call_stack_id: 0,
             call_stack_ids: 0,
@@ -218,11 +227,12 @@ impl<'a> Elaborator<'a> {
             training: false,
             frozen: false,
             overrides: Vec::new(),
-            given: HashMap::new(),
+            given: Vec::new(),
             flow_names: Vec::new(),
             flow_calls: HashMap::new(),
             flow_vars: HashSet::new(),
-            last_value: None,
+            schedules: HashMap::new(),
+            host_nodes: HashMap::new(),
             yielded: Vec::new(),
         }
     }
@@ -265,13 +275,12 @@ impl<'a> Elaborator<'a> {
         for (name, ty) in self.settings.given.clone() {
             let flow = self.new_flow_value(&name, ty);
             let tensor = self.flow_tensor(flow);
-            self.given.insert(name, tensor);
+            self.given.push((name, flow, tensor));
         }
         let module = &self.modules.modules[self.modules.entry];
         let env = self.module_envs[self.modules.entry].clone();
-        let given: Vec<_> = self.given.iter().map(|(name, tensor)| (name.clone(), *tensor)).collect();
-        for (name, tensor) in given {
-            env.bind(name.as_str(), Value::Tensor(Tensor { weak: false, ..tensor }));
+        for (name, _, tensor) in &self.given {
+            env.bind(name.as_str(), Value::Tensor(Tensor { weak: false, ..*tensor }));
         }
         let value = match self.settings.test {
             Some(test) => self.test_block(module, &env, test),

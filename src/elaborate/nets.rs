@@ -368,7 +368,7 @@ impl Elaborator<'_> {
             };
             self.slots.push(crate::program::Slot { path, ty, kind, init: crate::program::Init::Copy(slot), origin });
             let id = SlotId(self.slots.len() as u32 - 1);
-            self.instances[copy.0].cells.insert(name, id);
+            self.own_slot(copy, name, id);
         }
         let children: Vec<_> = self.instance(original).children.iter().map(|(name, id)| (name.clone(), *id)).collect();
         for (name, child) in children {

@@ -128,7 +128,7 @@ impl Elaborator<'_> {
     /// One element type, one shape: casts and broadcasts become nodes here, so ops never broadcast.
     pub fn meet(&mut self, operands: &[Tensor], meeting: Meeting, spans: &[Span], span: Span) -> Option<Vec<Tensor>> {
         let dtype = self.meeting_dtype(operands, meeting, spans, span)?;
-        let shape = self.broadcast_shape(operands, spans)?;
+        let shape = self.common_shape(operands, spans)?;
         operands.iter().map(|operand| {
             let operand = self.cast(*operand, dtype, span);
             self.broadcast_to(operand, &shape, span)
@@ -183,7 +183,7 @@ impl Elaborator<'_> {
     }
 
     /// NumPy's broadcasting, and only where a size is 1 or missing on the left.
-    fn broadcast_shape(&mut self, operands: &[Tensor], spans: &[Span]) -> Option<Shape> {
+    pub fn common_shape(&mut self, operands: &[Tensor], spans: &[Span]) -> Option<Shape> {
         let mut shape = Shape::new();
         let mut from: Vec<usize> = Vec::new();
         for (at, operand) in operands.iter().enumerate() {

@@ -11,9 +11,9 @@ use indexmap::IndexMap;
 use super::Elaborator;
 use super::value::Tensor;
 use crate::diagnostics::Frame;
-use crate::graph::{Attr, Attrs, Builder, DType, Graph, OriginId, Section, Type, Value as GraphValue};
+use crate::graph::{Attr, Attrs, Builder, DType, Graph, OriginId, Type, Value as GraphValue};
 use crate::ops::{self, Mismatch, Op};
-use crate::program::{ClockField, FlowInfo, FlowValue, Formal, HostInput, Input, Measure, Origin, SlotId, SlotKind};
+use crate::program::{ClockField, FlowInfo, FlowValue, HostInput, Input, Measure, Origin, SlotId, SlotKind};
 use crate::source::Span;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -70,7 +70,6 @@ pub struct Scope {
 pub struct FeedScope {
     pub symbol: Arc<str>,
     pub batch: Option<i64>,
-    pub fields: HashMap<String, GraphValue>,
     pub ids: Option<GraphValue>,
     pub index: Option<GraphValue>,
 }
@@ -109,10 +108,6 @@ impl Scope {
             imports: HashMap::new(),
             closed: false,
         }
-    }
-
-    pub fn graph_len(&self) -> usize {
-        self.builder.graph().len()
     }
 }
 
@@ -215,9 +210,21 @@ impl Elaborator<'_> {
         }
         self.nodes_made += 1;
         let origin = self.origin(span);
-        let builder = &mut self.scope(scope).builder;
-        builder.origin = origin;
-        let value = builder.apply_with(op, &values, attrs, regions).map_err(Box::new)?;
+        let on_host = self.scopes[scope.0].kind == ScopeKind::Host;
+        let key = (scope, op.name, values.clone(), if on_host { format!("{attrs:?}") } else { String::new() });
+        let known = if on_host { self.host_nodes.get(&key).copied() } else { None };
+        let value = match known {
+            Some(value) => value,
+            None => {
+                let builder = &mut self.scope(scope).builder;
+                builder.origin = origin;
+                let value = builder.apply_with(op, &values, attrs, regions).map_err(Box::new)?;
+                if on_host {
+                    self.host_nodes.insert(key, value);
+                }
+                value
+            }
+        };
         Ok(Tensor { scope, value, weak: !operands.is_empty() && operands.iter().all(|t| t.weak) })
     }
 
@@ -358,8 +365,16 @@ impl Elaborator<'_> {
             .with("values", Attr::Floats(values.to_vec()))
             .with("dtype", Attr::DType(ty.dtype))
             .with("shape", Attr::Sizes(ty.shape.to_vec()));
+        let on_host = self.scopes[scope.0].kind == ScopeKind::Host;
+        let key = (scope, ops::CONSTANT.name, Vec::new(), if on_host { format!("{attrs:?}") } else { String::new() });
+        if on_host && let Some(value) = self.host_nodes.get(&key) {
+            return Tensor { scope, value: *value, weak: false };
+        }
         let builder = &mut self.scope(scope).builder;
         let value = builder.append(&ops::CONSTANT, &[], attrs, Vec::new(), [ty].into_iter().collect());
+        if on_host {
+            self.host_nodes.insert(key, value);
+        }
         Tensor { scope, value, weak: false }
     }
 
@@ -401,10 +416,5 @@ impl Elaborator<'_> {
             }
         };
         Some(Tensor { scope: host, value, weak: true })
-    }
-
-    pub fn set_section(&mut self, section: Section) {
-        let here = self.here();
-        self.scope(here).builder.section = section;
     }
 }

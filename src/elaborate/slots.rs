@@ -64,8 +64,14 @@ impl Elaborator<'_> {
             None => self.draw_init(cell, &ty, env, &path)?,
         };
         let slot = self.new_slot(path, ty, kind, init, span);
-        self.instances[instance.0].cells.insert(cell.name.text.clone(), slot);
+        self.own_slot(instance, cell.name.text.clone(), slot);
         Some(slot)
+    }
+
+    pub fn own_slot(&mut self, instance: InstanceId, name: Arc<str>, slot: SlotId) {
+        let root = self.instance(instance).root;
+        self.slot_roots.insert(slot, root);
+        self.instances[instance.0].cells.insert(name, slot);
     }
 
     pub fn new_slot(&mut self, path: String, ty: Type, kind: SlotKind, init: Init, span: Span) -> SlotId {
@@ -98,9 +104,10 @@ impl Elaborator<'_> {
         let scope = self.open_scope(ScopeKind::Init, None, path);
         self.key(scope);
         self.scope_stack.push(scope);
-        let outer = std::mem::take(&mut self.path);
+        // A weight's draw is keyed by its own path, wherever its module is first called.
+        let outer = (std::mem::take(&mut self.path), std::mem::replace(&mut self.ordinals, vec![Default::default()]));
         let value = self.cell_value(cell, ty, env);
-        self.path = outer;
+        (self.path, self.ordinals) = outer;
         self.scope_stack.pop();
         let value = self.import(value?, scope);
         match value {

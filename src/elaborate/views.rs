@@ -56,6 +56,9 @@ impl Elaborator<'_> {
         {
             return self.in_path(segment, |this| this.apply_parts(parts, given, span));
         }
+        if self.is_one_sample(parts, &given) {
+            return self.in_path(segment, |this| this.apply_parts(parts, given, span));
+        }
         let mut samples = Vec::new();
         for argument in &given {
             match self.batch_tensor(&argument.value, &name, argument.span) {
@@ -69,7 +72,7 @@ impl Elaborator<'_> {
         let rows = self.ty(*first).shape[0].clone();
         let outer = self.here();
         let region = self.open_scope(ScopeKind::Sample, Some(outer), name.clone());
-        let row_key = self.key(region);
+        self.key(region);
         let mut inner = Vec::new();
         for (tensor, argument) in &samples {
             let ty = self.ty(*tensor);
@@ -90,9 +93,7 @@ impl Elaborator<'_> {
         let builder = std::mem::take(&mut self.scope(region).builder);
         let captured = std::mem::take(&mut self.scope(region).captured);
         let graph = builder.finish(outputs);
-        let _ = row_key;
-        let keys = self.row_keys(outer, *first, &rows, span);
-        let Some(keys) = keys else { return Value::Error };
+        let Some(keys) = self.row_keys(outer, &rows, span) else { return Value::Error };
         let mut operands = vec![keys];
         operands.extend(samples.iter().map(|(tensor, _)| *tensor));
         for tensor in captured {
@@ -112,6 +113,16 @@ impl Elaborator<'_> {
         match applied {
             Ok(node) => self.unflatten(&shape, node, &mut 0),
             Err(mismatch) => self.fail_mismatch(*mismatch, span, &[]),
+        }
+    }
+
+    /// A tensor of the rank that the view asks of a sample is one sample, not a batch.
+    fn is_one_sample(&mut self, parts: &[Value], given: &[Given]) -> bool {
+        let Some(wanted) = parts.first().and_then(sample_rank) else { return false };
+        let Some(first) = given.first() else { return false };
+        match self.as_tensor(&first.value, first.span) {
+            Some(tensor) => self.ty(tensor).rank() == wanted,
+            None => false,
         }
     }
 
@@ -197,8 +208,7 @@ impl Elaborator<'_> {
     }
 
     /// One key for each row: the epoch's key and the record's id, or the step's key and the row's number.
-    fn row_keys(&mut self, scope: ScopeId, first: Tensor, rows: &Size, span: Span) -> Option<Tensor> {
-        let _ = first;
+    fn row_keys(&mut self, scope: ScopeId, rows: &Size, span: Span) -> Option<Tensor> {
         let feed = self.scopes[scope.0].feeds.iter().position(|feed| Size::symbol(feed.symbol.clone()) == *rows);
         let section = std::mem::replace(&mut self.scope(scope).builder.section, Section::Loader);
         let (key, ids) = match feed {
@@ -265,6 +275,28 @@ fn view_name(parts: &[Value]) -> String {
     match parts {
         [Value::Definition(definition)] => definition.template.name.to_string(),
         _ => "view".into(),
+    }
+}
+
+/// The rank that a view asks of its sample, where its signature says it.
+fn sample_rank(part: &Value) -> Option<usize> {
+    let definition = match part {
+        Value::Definition(definition) => definition.template.clone(),
+        Value::Template(template) => template.clone(),
+        Value::Chain(parts) => return parts.first().and_then(sample_rank),
+        _ => return None,
+    };
+    if let Value::Definition(definition) = part
+        && let Some(parts) = named_parts(definition)
+    {
+        return parts.first().and_then(sample_rank);
+    }
+    match &definition.inputs.first()?.ty.as_ref()?.kind {
+        crate::syntax::TypeKind::Tensor { sizes, .. } => {
+            let open = sizes.iter().any(|size| matches!(size, crate::syntax::SizeExpr::Rest(_)));
+            (!open).then_some(sizes.len())
+        }
+        _ => None,
     }
 }
 

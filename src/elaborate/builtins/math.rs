@@ -4,7 +4,7 @@ use super::{Args, Builtin};
 use crate::diagnostics::Code;
 use crate::elaborate::Elaborator;
 use crate::elaborate::operators::Meeting;
-use crate::elaborate::value::Value;
+use crate::elaborate::value::{Tensor, Value};
 use crate::graph::{Attrs, DType};
 use crate::ops::{Op, elementwise as op};
 
@@ -44,12 +44,8 @@ impl Elaborator<'_> {
         if let Some(x) = args.value(0).as_number() {
             return Value::Float(fold(x));
         }
-        let Some(tensor) = self.float_arg_or_host(args) else { return Value::Error };
+        let Some(tensor) = self.tensor_arg(args, 0) else { return Value::Error };
         self.elementwise(op, &[tensor], Meeting::Float, &args.spans(), args.span)
-    }
-
-    fn float_arg_or_host(&mut self, args: &Args) -> Option<crate::elaborate::value::Tensor> {
-        self.tensor_arg(args, 0)
     }
 
     fn keeps_ints(&mut self, args: &Args, op: &'static Op, fold: fn(f64) -> f64) -> Value {
@@ -108,21 +104,11 @@ fn select(this: &mut Elaborator<'_>, args: &Args) -> Value {
     }
     let spans = args.spans();
     let Some(branches) = this.meet(&[a, b], Meeting::Same, &spans[1..], args.span) else { return Value::Error };
-    let dtype = this.ty(branches[0]).dtype;
-    this.select_meeting(c, branches[0], branches[1], dtype, &spans, args)
+    this.select_meeting([c, branches[0], branches[1]], &spans, args)
 }
 
 impl Elaborator<'_> {
-    fn select_meeting(
-        &mut self,
-        c: crate::elaborate::value::Tensor,
-        a: crate::elaborate::value::Tensor,
-        b: crate::elaborate::value::Tensor,
-        dtype: DType,
-        spans: &[crate::source::Span],
-        args: &Args,
-    ) -> Value {
-        let _ = dtype;
+    fn select_meeting(&mut self, [c, a, b]: [Tensor; 3], spans: &[crate::source::Span], args: &Args) -> Value {
         let Some(shape) = self.common_shape(&[c, a, b], spans) else { return Value::Error };
         let mut operands = Vec::new();
         for operand in [c, a, b] {
@@ -132,7 +118,7 @@ impl Elaborator<'_> {
             }
         }
         match self.apply(&op::SELECT, &operands, Attrs::none(), args.span) {
-            Ok(tensor) => Value::Tensor(crate::elaborate::value::Tensor { weak: a.weak && b.weak && tensor.weak, ..tensor }),
+            Ok(tensor) => Value::Tensor(Tensor { weak: a.weak && b.weak && tensor.weak, ..tensor }),
             Err(mismatch) => self.fail_mismatch(*mismatch, args.span, spans),
         }
     }
@@ -183,7 +169,7 @@ fn cast(this: &mut Elaborator<'_>, args: &Args) -> Value {
     };
     let Some(tensor) = this.tensor_arg(args, 0) else { return Value::Error };
     let tensor = this.cast(tensor, dtype, args.span);
-    Value::Tensor(crate::elaborate::value::Tensor { weak: false, ..tensor })
+    Value::Tensor(Tensor { weak: false, ..tensor })
 }
 
 fn lerp(this: &mut Elaborator<'_>, args: &Args) -> Value {

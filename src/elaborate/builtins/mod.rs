@@ -43,7 +43,7 @@ pub fn names() -> Vec<&'static str> {
 fn source_row(name: &str) -> Option<&'static Builtin> {
     static ROWS: std::sync::OnceLock<Vec<Builtin>> = std::sync::OnceLock::new();
     let rows = ROWS.get_or_init(|| {
-        let row = |row: &'static crate::data::SourceEntry| Builtin { name: row.name, params: &["*"], doc: row.doc, call: |_, _| Value::Error };
+        let row = |row: &'static crate::data::Entry<crate::data::SourceFn>| Builtin { name: row.name, params: &["*"], doc: row.doc, call: |_, _| Value::Error };
         crate::data::sources().iter().map(row).collect()
     });
     rows.iter().find(|row| row.name == name)
