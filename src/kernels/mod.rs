@@ -3,11 +3,19 @@
 //! In: slices behind Candle tensors, with shapes in numbers. Out: vectors that become tensors without a copy. Never here:
 //! a graph, a gradient, a user's mistake; and no parallel work outside [`par`].
 
+pub mod conv;
+pub mod depthwise;
+pub mod eigh;
 pub mod elementwise;
+pub mod image;
+pub mod index;
 pub mod layout;
 pub mod math;
+pub mod matmul;
 pub mod par;
 pub mod philox;
+pub mod pool;
+pub mod portable;
 pub mod reduce;
 
 use std::ops::Range;
