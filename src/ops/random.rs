@@ -11,7 +11,7 @@ pub const OPS: &[&Op] = &[&FOLD_KEY, &FOLD_INDEX, &UNIFORM, &NORMAL, &BITS, &PER
 const SPECIAL: Domain = Domain::Special("operands are keys");
 
 /// The leading sizes of a tensor of keys.
-fn keys<'a>(at: usize, key: &'a Type) -> Result<&'a [Size], Mismatch> {
+fn keys(at: usize, key: &Type) -> Result<&[Size], Mismatch> {
     check::element(at, key, &[DType::U32], "u32")?;
     match key.shape.split_last() {
         Some((last, leading)) if last.is(2) => Ok(leading),

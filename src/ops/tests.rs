@@ -97,7 +97,7 @@ fn folds_have_gradients() {
     for (shape, axis) in [(&[4][..], 0), (&[2, 3], 0), (&[2, 3], 1), (&[2, 1, 3], 1), (&[2, 0], 1)] {
         check(&[shape], (-2.0, 2.0), |builder, operands| builder.cumsum(operands[0], axis));
     }
-    check(&[&[2, 3]; 3], (-2.0, 2.0), |builder, operands| {
+    check(&[&[2, 3][..]; 3], (-2.0, 2.0), |builder, operands| {
         let sum = builder.accumulate(operands);
         builder.mul(sum, operands[0])
     });
@@ -241,13 +241,18 @@ fn lifted_draws_work_on_each_row() {
     let shape = || Attrs::none().with("shape", size_attr(&[2, 3]));
     for dtype in [DType::F32, DType::F64] {
         let attrs = shape().with("dtype", Attr::DType(dtype));
-        check_rows(&random::UNIFORM, &[keys.clone()], words, attrs.clone());
-        check_rows(&random::NORMAL, &[keys.clone()], words, attrs);
+        check_rows(&random::UNIFORM, std::slice::from_ref(&keys), words, attrs.clone());
+        check_rows(&random::NORMAL, std::slice::from_ref(&keys), words, attrs);
     }
-    check_rows(&random::BITS, &[keys.clone()], words, shape());
-    check_rows(&random::FOLD_KEY, &[keys.clone()], words, Attrs::none().with("path", Attr::Text("za/angle".into())));
+    check_rows(&random::BITS, std::slice::from_ref(&keys), words, shape());
+    check_rows(
+        &random::FOLD_KEY,
+        std::slice::from_ref(&keys),
+        words,
+        Attrs::none().with("path", Attr::Text("za/angle".into())),
+    );
     let size = Attrs::none().with("size", Attr::Size(Size::known(5)));
-    check_rows(&random::PERMUTATION, &[keys.clone()], words, size);
+    check_rows(&random::PERMUTATION, std::slice::from_ref(&keys), words, size);
     let index = kernels::tensor((0..6i64).collect(), &[3, 2]).unwrap();
     check_rows(&random::FOLD_INDEX, &[keys, index], words, Attrs::none());
 }
