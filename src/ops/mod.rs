@@ -3,7 +3,13 @@
 //! In: a family file a kind of op. Out: the table [`FAMILIES`], from which the builder, the verifier, the gradient pass, the
 //! executor, `ssl doc ops` and the tests are driven. Never here: a loss, a layer or a method; those are library code.
 
-pub mod structure;
+pub mod conv;
+mod fit;
+pub mod image;
+pub mod index;
+pub mod linalg;
+pub mod pool;
+pub mod structure;pub mod elementwise;pub mod reduce;pub mod shape;pub mod random;pub mod build;pub mod check;
 
 pub mod elementwise;
 pub mod reduce;
