@@ -4,9 +4,11 @@
 
 pub mod data;
 pub mod diagnostics;
+pub mod gradient;
 pub mod graph;
 pub mod kernels;
 pub mod ops;
+pub mod passes;
 pub mod plan;
 pub mod program;
 pub mod source;

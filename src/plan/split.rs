@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::graph::{Bindings, Graph, NodeId, Section, Value};
 use crate::ops::{Concrete, INPUT};
+use crate::passes::is_ahead;
 use crate::program::{Input, SlotKind, Step};
 
 use super::liveness::{LastUse, bytes, schedule, used_values};
@@ -51,11 +52,6 @@ pub(super) fn plan_step(step: &Step, bindings: &Bindings) -> Result<Plan, PlanEr
         loader,
         step: program,
     })
-}
-
-/// Inputs that the loader has before the step begins.
-fn is_ahead(input: &Input) -> bool {
-    matches!(input, Input::Field { .. } | Input::Ids { .. } | Input::Index { .. } | Input::EpochKey)
 }
 
 /// Nodes of section `Loader` all of whose operands are there ahead of the step.
