@@ -4,9 +4,12 @@
 
 pub mod data;
 pub mod diagnostics;
+pub mod events;
 pub mod graph;
+pub mod kernels;
 pub mod ops;
 pub mod plan;
 pub mod program;
+pub mod run;
 pub mod source;
 pub mod syntax;
