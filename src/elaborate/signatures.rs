@@ -42,7 +42,8 @@ impl Elaborator<'_> {
                 other => self.wrong_kind(other, "one of a few words", span),
             },
             TypeKind::Record(fields) => self.fit_record(fields, value, env, bound, span),
-            TypeKind::Arrow(..) => value,
+            // The fields of a data set's records: checked where the records are read.
+            TypeKind::Arrow(..) | TypeKind::Extended { .. } => value,
         }
     }
 

@@ -3,22 +3,21 @@
 //! In: a family file a kind of op. Out: the table [`FAMILIES`], from which the builder, the verifier, the gradient pass, the
 //! executor, `ssl doc ops` and the tests are driven. Never here: a loss, a layer or a method; those are library code.
 
-pub mod conv;
-mod fit;
-pub mod image;
-pub mod index;
-pub mod linalg;
-pub mod pool;
-pub mod structure;pub mod elementwise;pub mod reduce;pub mod shape;pub mod random;pub mod build;pub mod check;
-
+pub mod structure;
 pub mod elementwise;
 pub mod reduce;
 pub mod shape;
-
+pub mod index;
+pub mod linalg;
+pub mod conv;
+pub mod pool;
+pub mod image;
 pub mod random;
 
 pub mod build;
 pub mod check;
+mod fit;
+pub mod literal;
 #[cfg(test)]
 pub mod testing;
 #[cfg(test)]
@@ -29,7 +28,7 @@ use std::sync::OnceLock;
 
 use smallvec::SmallVec;
 
-pub use structure::INPUT;
+pub use structure::{CONSTANT, INPUT};
 
 use crate::diagnostics::Code;
 use crate::graph::{Attrs, Builder, Graph, NodeId, Type, Value};
@@ -40,6 +39,10 @@ pub static FAMILIES: &[(&str, &[&Op])] = &[
     ("elementwise", elementwise::OPS),
     ("reduce", reduce::OPS),
     ("shape", shape::OPS),
+    ("index", index::OPS),
+    ("linalg", linalg::OPS),
+    ("conv", conv::OPS),
+    ("image", image::OPS),
     ("random", random::OPS),
 ];
 
