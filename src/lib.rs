@@ -5,3 +5,15 @@
 pub mod source;
 pub mod diagnostics;
 pub mod syntax;
+pub mod resolve;
+pub mod elaborate;
+pub mod graph;
+pub mod ops;
+pub mod gradient;
+pub mod passes;
+pub mod program;
+pub mod plan;
+pub mod kernels;
+pub mod data;
+pub mod run;
+pub mod events;

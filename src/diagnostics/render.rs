@@ -7,7 +7,9 @@ use crate::source::SourceMap;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// With colours when the terminal has them.
-    Human { colour: bool },
+    Human {
+        colour: bool,
+    },
     Json,
 }
 

@@ -70,7 +70,14 @@ pub enum StatementKind {
     /// `pool pairs (role: training): { … }`
     Pool { name: Name, arguments: Vec<Argument>, schema: Option<TypeExpr> },
     /// `train name(options) as now for { image } in source, … { … }`, and likewise `pass` and `step`
-    Loop { word: LoopWord, name: Name, options: Vec<Argument>, clock: Option<Name>, sources: Vec<LoopSource>, body: Block },
+    Loop {
+        word: LoopWord,
+        name: Name,
+        options: Vec<Argument>,
+        clock: Option<Name>,
+        sources: Vec<LoopSource>,
+        body: Block,
+    },
     /// `sweep arm(lr in [0.1, 1.0], seed in 0..3) { … }`
     Sweep { name: Name, axes: Vec<Axis>, body: Block },
     /// `study (arm in ["plain", "sla"], seed in 0..5) as r { … }`
@@ -208,9 +215,15 @@ pub struct Selection {
 pub enum Pattern {
     Name(Name),
     /// `{ u, v: w }`: field, bound name
-    Record { fields: Vec<(Name, Name)>, span: Span },
+    Record {
+        fields: Vec<(Name, Name)>,
+        span: Span,
+    },
     /// `[a, b]` or `(a, b)`: by position
-    List { items: Vec<Pattern>, span: Span },
+    List {
+        items: Vec<Pattern>,
+        span: Span,
+    },
 }
 
 impl Pattern {
@@ -245,22 +258,54 @@ pub enum ExprKind {
     Name(Arc<str>),
     List(Vec<Expr>),
     /// `[f(i) for i in 0..n if i != k]`
-    Comprehension { item: Box<Expr>, pattern: Pattern, over: Box<Expr>, filter: Option<Box<Expr>> },
+    Comprehension {
+        item: Box<Expr>,
+        pattern: Pattern,
+        over: Box<Expr>,
+        filter: Option<Box<Expr>>,
+    },
     Record(Vec<RecordItem>),
     /// `{ let a = 1; a }` where a block may stand
     Block(Arc<Block>),
     /// `|x| x * 2`, `|carry, x| { … }`
-    Lambda { params: Vec<Param>, body: Arc<Block> },
+    Lambda {
+        params: Vec<Param>,
+        body: Arc<Block>,
+    },
     Unary(UnaryOp, Box<Expr>),
-    Binary { op: BinaryOp, op_span: Span, left: Box<Expr>, right: Box<Expr> },
+    Binary {
+        op: BinaryOp,
+        op_span: Span,
+        left: Box<Expr>,
+        right: Box<Expr>,
+    },
     /// `left |> right`
-    Pipe { left: Box<Expr>, right: Box<Expr> },
-    Call { callee: Box<Expr>, arguments: Vec<Argument> },
-    Index { base: Box<Expr>, items: Vec<IndexItem> },
-    Field { base: Box<Expr>, name: Name },
+    Pipe {
+        left: Box<Expr>,
+        right: Box<Expr>,
+    },
+    Call {
+        callee: Box<Expr>,
+        arguments: Vec<Argument>,
+    },
+    Index {
+        base: Box<Expr>,
+        items: Vec<IndexItem>,
+    },
+    Field {
+        base: Box<Expr>,
+        name: Name,
+    },
     /// `a..b`; inside an index either end may be missing
-    Range { start: Option<Box<Expr>>, end: Option<Box<Expr>> },
-    If { condition: Box<Expr>, then: Arc<Block>, otherwise: Option<Arc<Block>> },
+    Range {
+        start: Option<Box<Expr>>,
+        end: Option<Box<Expr>>,
+    },
+    If {
+        condition: Box<Expr>,
+        then: Arc<Block>,
+        otherwise: Option<Arc<Block>>,
+    },
     /// A parenthesis that was written; kept for the formatter
     Paren(Box<Expr>),
     /// `net path has "adapter"` style tests are binary `Has`; this is what could not be read
