@@ -18,13 +18,26 @@ impl Builder<'_> {
     fn statement_kind(&self, pair: Pair<'_, Rule>) -> Option<StatementKind> {
         match pair.as_rule() {
             Rule::broken => None,
-            Rule::use_ | Rule::option | Rule::param | Rule::type_def | Rule::data | Rule::net | Rule::weight | Rule::state | Rule::pool => {
-                self.declaration(pair)
-            }
+            Rule::use_
+            | Rule::option
+            | Rule::param
+            | Rule::type_def
+            | Rule::data
+            | Rule::net
+            | Rule::weight
+            | Rule::state
+            | Rule::pool => self.declaration(pair),
             Rule::view | Rule::module | Rule::function | Rule::flow | Rule::optimizer => self.callable(pair),
             Rule::loop_ | Rule::sweep | Rule::let_sweep | Rule::study | Rule::test => self.stage(pair),
-            Rule::let_ | Rule::rebind | Rule::for_ | Rule::repeat_ | Rule::flywheel | Rule::until_ | Rule::run
-            | Rule::choose | Rule::yield_ => self.control(pair),
+            Rule::let_
+            | Rule::rebind
+            | Rule::for_
+            | Rule::repeat_
+            | Rule::flywheel
+            | Rule::until_
+            | Rule::run
+            | Rule::choose
+            | Rule::yield_ => self.control(pair),
             Rule::slip_import | Rule::slip_return | Rule::slip_update => self.slip_statement(pair),
             _ => self.effect(pair),
         }
@@ -39,9 +52,11 @@ impl Builder<'_> {
         }
         let name = self.name(&parts.next()?);
         Some(match rule {
-            Rule::param => {
-                StatementKind::Param { name, ty: self.annotation(&mut parts), value: parts.next().map(|p| self.expr(p)) }
-            }
+            Rule::param => StatementKind::Param {
+                name,
+                ty: self.annotation(&mut parts),
+                value: parts.next().map(|p| self.expr(p)),
+            },
             Rule::option => StatementKind::Option { name, value: self.expr(parts.next()?) },
             Rule::type_def => StatementKind::Type { name, ty: self.type_expr(parts.next()?) },
             Rule::data => {
