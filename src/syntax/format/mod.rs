@@ -63,7 +63,7 @@ impl<'a> Formatter<'a> {
         if behind.is_empty() && above.is_empty() {
             return line;
         }
-        Doc::all([Doc::all(behind), Doc::all([line]).broken(), Doc::all(above)])
+        Doc::all([Doc::all(behind), Doc::hard(), Doc::all(above)])
     }
 
     /// The line before a closing bracket at `place`, with the comments that stand inside before it.

@@ -182,7 +182,8 @@ impl Formatter<'_> {
 
     fn assigned(&self, head: Doc, ty: Option<&TypeExpr>, sign: &str, value: &Expr) -> Doc {
         let ty = self.annotation(ty);
-        Doc::all([head, ty, text(format!(" {sign} ")), self.expr(value)])
+        let gap = self.gap(value.span.start, text(" ")).nest(INDENT);
+        Doc::all([head, ty, text(format!(" {sign}")), gap, self.expr(value)])
     }
 
     fn annotation(&self, ty: Option<&TypeExpr>) -> Doc {

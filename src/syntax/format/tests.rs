@@ -75,6 +75,33 @@ fn every_construct_keeps_its_tree_and_its_comments() {
 }
 
 #[test]
+fn a_comment_may_stand_at_any_line() {
+    for path in files_below("tests/spec/syntax") {
+        let text = std::fs::read_to_string(&path).expect("the input is readable");
+        let behind = text.lines().enumerate().map(|(at, line)| match line.contains('#') || line.trim().is_empty() {
+            true => format!("{line}\n"),
+            false => format!("{line} # c{at};\n"),
+        });
+        let above = text.lines().enumerate().map(|(at, line)| match line.trim_start().starts_with("##") {
+            true => format!("{line}\n"),
+            false => format!("  # c{at};\n{line}\n"),
+        });
+        for commented in [behind.collect::<String>(), above.collect()] {
+            let (tree, faults) = parse(SourceId(0), &commented);
+            assert!(faults.is_empty(), "{faults:?}\n{commented}");
+            let once = format(&tree, &commented);
+            let (again, faults) = parse(SourceId(0), &once);
+            assert!(faults.is_empty(), "{faults:?}\n{once}");
+            assert_eq!(shape(&tree), shape(&again), "the tree is another\n{once}");
+            assert_eq!(once, format(&again, &once), "twice is not once");
+            for comment in comments(&tree) {
+                assert!(once.contains(&comment), "{comment} is lost\n{once}");
+            }
+        }
+    }
+}
+
+#[test]
 fn the_library_keeps_its_trees() {
     for (name, text) in library_files() {
         holds(&name, text);
@@ -157,7 +184,8 @@ fn comments_stay_with_their_neighbours() {
       + b  # second
     if a {
       b
-    } else {  # then
+    }  # then
+    else {
       c
     }
     "#);
