@@ -2,6 +2,8 @@
 
 use candle_core::Tensor;
 
+use crate::diagnostics::{Code, Diagnostic};
+use crate::graph::scalar::{self, Scalar};
 use crate::program::{ClockField, Host, HostInput};
 
 use super::fault::{self, Fault};
@@ -35,15 +37,17 @@ pub fn evaluate(host: &Host, clock: &Clock, flows: &[Tensor]) -> Result<Vec<f64>
     if host.graph.outputs.is_empty() {
         return Ok(Vec::new());
     }
-    let mut inputs = Vec::with_capacity(host.inputs.len());
+    let mut inputs: Vec<Scalar> = Vec::with_capacity(host.inputs.len());
     for input in &host.inputs {
         inputs.push(match input {
-            HostInput::Clock(field) => clock.field(*field),
+            HostInput::Clock(field) => Scalar::Float(clock.field(*field)),
             HostInput::Flow(n) => match flows.get(*n) {
-                Some(tensor) => store::number(tensor)?,
+                Some(tensor) => Scalar::Float(store::number(tensor)?),
                 None => return Err(fault::internal("a host number needs a value that the call does not give")),
             },
         });
     }
-    Ok(inputs)
+    let outputs = scalar::evaluate(&host.graph, &inputs)
+        .map_err(|fault| Box::new(Diagnostic::error(Code::BadValue, format!("a number of the clock cannot be computed, {fault}"))))?;
+    Ok(outputs.iter().map(|output| output.as_float()).collect())
 }
