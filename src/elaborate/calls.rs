@@ -239,6 +239,10 @@ impl Elaborator<'_> {
                     self.unknown_field("the file", text, name.span, known.iter().map(|n| &**n))
                 }
             },
+            (Value::List(_), "T") => match self.as_tensor(&value, span) {
+                Some(tensor) => self.transpose_last(tensor, span),
+                None => Value::Error,
+            },
             (Value::Tensor(_) | Value::Cell(_), "T") => {
                 let settled = self.settle(value, span);
                 match settled {

@@ -166,20 +166,18 @@ impl Elaborator<'_> {
 
     /// What a step leaves behind: buffers only of nets that it trains.
     fn commits_of(&mut self, id: ScopeId, trained: &[SlotId]) -> Vec<(Formal, GraphValue)> {
-        let written: Vec<(SlotId, GraphValue)> = self.scopes[id.0]
+        let written: Vec<(SlotId, GraphValue, bool)> = self.scopes[id.0]
             .current
             .iter()
             .filter(|(_, state)| state.written.is_some())
-            .map(|(slot, state)| (*slot, state.value))
+            .map(|(slot, state)| (*slot, state.value, state.by_module))
             .collect();
         let owners: Vec<InstanceId> = trained.iter().filter_map(|slot| self.root_of(*slot)).collect();
         let is_step = self.scopes[id.0].kind == ScopeKind::Step;
         let mut commits = Vec::new();
-        for (slot, value) in written {
-            let kind = self.slots[slot.0 as usize].kind;
-            let assigned = self.scopes[id.0].assigned.contains(&slot);
-            let keeps = kind != SlotKind::Buffer || !is_step || assigned || self.root_of(slot).is_some_and(|root| owners.contains(&root));
-            if keeps {
+        for (slot, value, by_module) in written {
+            let trained = is_step && self.root_of(slot).is_some_and(|root| owners.contains(&root));
+            if !by_module || trained {
                 commits.push((self.formal_of(id, slot), value));
             }
         }

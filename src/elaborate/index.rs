@@ -350,6 +350,12 @@ impl Elaborator<'_> {
         let spans = vec![span; tensors.len()];
         let Some(tensors) = self.meet(&tensors, super::operators::Meeting::Same, &spans, span) else { return Value::Error };
         let axis = axis.min(self.ty(tensors[0]).rank());
+        let ty = self.ty(tensors[0]);
+        let weak = tensors.iter().all(|tensor| tensor.weak) && ty.dtype == crate::graph::DType::F64;
+        let tensors: Vec<Tensor> = match weak {
+            true => tensors.into_iter().map(|tensor| self.cast(tensor, self.float, span)).collect(),
+            false => tensors,
+        };
         let tensors: Vec<Tensor> = tensors.into_iter().map(|tensor| self.insert_axis(tensor, axis, span)).collect();
         self.concat(&tensors, axis as i64, span)
     }

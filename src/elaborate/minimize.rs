@@ -379,7 +379,12 @@ impl Elaborator<'_> {
         let name = template.name.to_string();
         let path = self.slots[slot.0 as usize].path.clone();
         let new = self.in_call(&name, span, |this| {
-            this.in_path(path.clone(), |this| this.rule_body(&template.body, &env, rule.id, slot))
+            this.in_path(path.clone(), |this| {
+                let outer = this.rule.replace((rule.id, slot));
+                let value = this.block(&template.body, &env);
+                this.rule = outer;
+                value
+            })
         });
         let ty = self.slots[slot.0 as usize].ty.clone();
         if let Some(tensor) = self.cell_tensor(new, &ty, span) {
@@ -387,22 +392,9 @@ impl Elaborator<'_> {
         }
     }
 
-    fn rule_body(&mut self, body: &Block, env: &Env, rule: usize, slot: SlotId) -> Value {
-        let mut value = Value::None;
-        for statement in &body.statements {
-            value = match &statement.kind {
-                StatementKind::State(cell) => {
-                    self.rule_state(cell, env, rule, slot, statement.span);
-                    Value::None
-                }
-                _ => self.statement(statement, env),
-            };
-        }
-        value
-    }
-
     /// What an optimiser remembers of one weight.
-    fn rule_state(&mut self, cell: &crate::syntax::Cell, env: &Env, rule: usize, weight: SlotId, span: Span) {
+    pub fn rule_state(&mut self, cell: &crate::syntax::Cell, env: &Env, span: Span) {
+        let Some((rule, weight)) = self.rule else { return };
         let path = format!("{}.{}", self.slots[weight.0 as usize].path, cell.name.text);
         let value = self.expr(&cell.value, env);
         let tensor = self.as_tensor(&value, cell.value.span);

@@ -127,6 +127,8 @@ pub(crate) struct Elaborator<'a> {
     instance_paths: HashMap<String, u32>,
     data_sources: Vec<Source>,
     optimizers: usize,
+    /// The optimiser's body that is running, and the weight it is for.
+    rule: Option<(usize, crate::program::SlotId)>,
     /// Memory of (optimiser value, weight, name).
     rule_slots: HashMap<(usize, crate::program::SlotId, Arc<str>), crate::program::SlotId>,
     /// What the body of the loop at hand assigns by `<-`.
@@ -206,6 +208,7 @@ impl<'a> Elaborator<'a> {
             instance_paths: HashMap::new(),
             data_sources: Vec::new(),
             optimizers: 0,
+            rule: None,
             rule_slots: HashMap::new(),
             assigned_nets: Vec::new(),
             column_cache: Vec::new(),

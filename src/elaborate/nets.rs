@@ -41,23 +41,18 @@ impl Elaborator<'_> {
         let key: Arc<str> = format!("{name}_{count}").into();
         *count += 1;
         let parent = frame.instance;
-        let id = self.child(parent, &key, || InstanceKind::Module(definition.clone()), span);
+        let id = self.child(parent, &key, InstanceKind::Module(definition.clone()), span);
         Some(plain(id))
     }
 
-    fn child(&mut self, parent: InstanceId, key: &Arc<str>, kind: impl FnOnce() -> InstanceKind, span: Span) -> InstanceId {
+    fn child(&mut self, parent: InstanceId, key: &Arc<str>, kind: InstanceKind, span: Span) -> InstanceId {
         if let Some(id) = self.instance(parent).children.get(key).copied() {
             return id;
         }
         let path = format!("{}.{key}", self.instance(parent).path);
         let root = self.instance(parent).root;
-        let kind = kind();
         let copy_of = self.instance(parent).copy_of.map(|original| {
-            let kind = match &kind {
-                InstanceKind::Module(definition) => InstanceKind::Module(definition.clone()),
-                InstanceKind::Chain(parts) => InstanceKind::Chain(parts.clone()),
-            };
-            self.child(original, key, || kind, span)
+            self.child(original, key, kind.clone(), span)
         });
         let id = self.push_instance(Instance {
             path,
@@ -125,21 +120,21 @@ impl Elaborator<'_> {
         let key: Arc<str> = name.into();
         match value {
             Value::Definition(definition) if definition.template.kind == super::value::TemplateKind::Module => {
-                Value::Net(plain(self.child(parent, &key, || InstanceKind::Module(definition), span)))
+                Value::Net(plain(self.child(parent, &key, InstanceKind::Module(definition), span)))
             }
             Value::Chain(parts) if parts.iter().any(|part| matches!(part, Value::Definition(_))) => {
-                let group = self.child(parent, &key, || InstanceKind::Chain(Vec::new()), span);
+                let group = self.child(parent, &key, InstanceKind::Chain(Vec::new()), span);
                 let parts = parts.iter().enumerate();
                 let parts = parts.map(|(at, part)| self.adopt_into(group, part.clone(), &at.to_string(), span)).collect();
                 Value::Chain(Rc::new(parts))
             }
             Value::List(items) if items.iter().any(|item| matches!(item, Value::Definition(_) | Value::Chain(_))) => {
-                let group = self.child(parent, &key, || InstanceKind::Chain(Vec::new()), span);
+                let group = self.child(parent, &key, InstanceKind::Chain(Vec::new()), span);
                 let items = items.iter().enumerate();
                 Value::list(items.map(|(at, item)| self.adopt_into(group, item.clone(), &at.to_string(), span)).collect())
             }
             Value::Record(record) if record.values().any(|item| matches!(item, Value::Definition(_))) => {
-                let group = self.child(parent, &key, || InstanceKind::Chain(Vec::new()), span);
+                let group = self.child(parent, &key, InstanceKind::Chain(Vec::new()), span);
                 let fields: Record = record
                     .iter()
                     .map(|(key, value)| (key.clone(), self.adopt_into(group, value.clone(), key, span)))
@@ -372,12 +367,8 @@ impl Elaborator<'_> {
         }
         let children: Vec<_> = self.instance(original).children.iter().map(|(name, id)| (name.clone(), *id)).collect();
         for (name, child) in children {
-            let kind = match &self.instance(child).kind {
-                InstanceKind::Module(definition) => InstanceKind::Module(definition.clone()),
-                InstanceKind::Chain(parts) => InstanceKind::Chain(parts.clone()),
-            };
-            let span = self.instance(child).span;
-            let id = self.child(copy, &name, || kind, span);
+            let (kind, span) = (self.instance(child).kind.clone(), self.instance(child).span);
+            let id = self.child(copy, &name, kind, span);
             self.mirror(child, id);
         }
     }

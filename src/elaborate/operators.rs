@@ -247,10 +247,13 @@ impl Elaborator<'_> {
         if ty.shape.as_slice() == shape {
             return Some(tensor);
         }
+        // A repeated host number is a tensor of the step, in the step's element type.
+        let tensor = if tensor.weak && ty.dtype == DType::F64 { self.cast(tensor, self.float, span) } else { tensor };
         let offset = shape.len().checked_sub(ty.rank())?;
         let axes = (0..ty.rank()).map(|axis| (axis + offset) as i64).collect();
         let attrs = Attrs::none().with("shape", Attr::Sizes(shape.to_vec())).with("axes", Attr::Ints(axes));
-        match self.apply(&ops::shape::BROADCAST, &[tensor], attrs, span) {
+        let here = self.here();
+        match self.apply_in(here, &ops::shape::BROADCAST, &[tensor], attrs, Vec::new(), span) {
             Ok(result) => Some(Tensor { weak: false, ..result }),
             Err(mismatch) => {
                 self.fail_mismatch(*mismatch, span, &[span]);
@@ -283,6 +286,10 @@ impl Elaborator<'_> {
             (UnaryOp::Not, Value::Tensor(tensor)) => {
                 self.elementwise(&ops::elementwise::NOT, &[*tensor], Meeting::Logic, &[inner], span)
             }
+            (UnaryOp::Negate, Value::List(_)) => match self.as_tensor(&value, inner) {
+                Some(tensor) => self.elementwise(&ops::elementwise::NEG, &[tensor], Meeting::Number, &[inner], span),
+                None => Value::Error,
+            },
             (UnaryOp::Negate, Value::Tensor(tensor)) => {
                 self.elementwise(&ops::elementwise::NEG, &[*tensor], Meeting::Number, &[inner], span)
             }

@@ -79,6 +79,8 @@ pub struct SlotState {
     pub read: Option<GraphValue>,
     pub value: GraphValue,
     pub written: Option<Span>,
+    /// The write stands in a module's body: it lasts only if the step trains that net.
+    pub by_module: bool,
 }
 
 impl Scope {

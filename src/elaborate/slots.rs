@@ -242,7 +242,7 @@ impl Elaborator<'_> {
             return state.value;
         }
         let value = self.slot_input(scope, slot);
-        self.scope(scope).current.insert(slot, SlotState { read: Some(value), value, written: None });
+        self.scope(scope).current.insert(slot, SlotState { read: Some(value), value, written: None, by_module: false });
         value
     }
 
@@ -274,7 +274,8 @@ impl Elaborator<'_> {
             Err(why) => return self.report_unreachable(why, span),
         };
         let read = self.scopes[scope.0].current.get(&slot).and_then(|state| state.read);
-        self.scope(scope).current.insert(slot, SlotState { read, value, written: Some(span) });
+        let by_module = !self.module_stack.is_empty();
+        self.scope(scope).current.insert(slot, SlotState { read, value, written: Some(span), by_module });
     }
 
     pub fn stop(&mut self, tensor: Tensor, span: Span) -> Tensor {

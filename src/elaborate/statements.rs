@@ -38,6 +38,7 @@ impl Elaborator<'_> {
                 self.rebind(&name.text, value, name.span, env);
             }
             StatementKind::For { pattern, over, filter, body } => self.for_statement(pattern, over, filter.as_ref(), body, env),
+            StatementKind::State(cell) if self.rule.is_some() => self.rule_state(cell, env, span),
             StatementKind::Weight(cell) if !self.module_stack.is_empty() => {
                 self.module_cell(cell, SlotKind::Weight, env, span);
             }

@@ -162,6 +162,7 @@ pub struct Instance {
     pub span: Span,
 }
 
+#[derive(Clone)]
 pub enum InstanceKind {
     Module(Rc<Definition>),
     Chain(Vec<Value>),
