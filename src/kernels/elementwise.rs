@@ -248,7 +248,7 @@ pub fn cast(x: &Tensor, to: DType) -> Result<Tensor> {
     }
     let x = contiguous(x)?;
     with_element!(x.dtype(), T => with_element!(stored(to), U => {
-        tensor(map(&Elements::<T>::of(&x)?, |x| CastTo::<U>::cast(x)), x.dims())
+        tensor(map(&Elements::<T>::of(&x)?, CastTo::<U>::cast), x.dims())
     }))
 }
 

@@ -7,7 +7,7 @@ use std::mem::MaybeUninit;
 
 use candle_core::{Result, Tensor, WithDType};
 
-use super::{Elements, on_cpu, par, tensor, with_element};
+use super::{Elements, copy, on_cpu, par, tensor, with_element};
 
 /// Where the elements of an output come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,17 +132,6 @@ fn transpose<T: Copy + Send + Sync>(x: &[T], reading: &Reading, count: usize) ->
     // SAFETY: the units above cover every row of every plane.
     unsafe { out.set_len(count) };
     out
-}
-
-fn copy<T: Copy>(places: &mut [MaybeUninit<T>], values: &[T]) {
-    // A short row is faster element by element than through a call.
-    if values.len() < 16 {
-        for (place, value) in places.iter_mut().zip(values) {
-            place.write(*value);
-        }
-    } else {
-        places.write_copy_of_slice(values);
-    }
 }
 
 fn read_tensor(x: &Tensor, reading: &Reading, shape: &[usize]) -> Result<Tensor> {

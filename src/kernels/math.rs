@@ -4,6 +4,8 @@
 //! in f64 they are the platform's. No product is contracted into an addition, so every processor gets the same bits.
 //! Coefficients are those of the Cephes library.
 
+#![allow(clippy::excessive_precision, reason = "coefficients are written as published")]
+
 use candle_core::WithDType;
 
 /// The floating point element types.
@@ -262,7 +264,15 @@ fn erf(x: f32) -> f32 {
     let square = x * x;
     let near = x * polynomial(
         square,
-        [7.853_861e-5, -8.010_194e-4, 5.188_327_6e-3, -2.685_381_2e-2, 1.128_358_5e-1, -3.761_262_6e-1, 1.128_379_2],
+        [
+            7.853_861e-5,
+            -8.010_194e-4,
+            5.188_327_6e-3,
+            -2.685_381_2e-2,
+            1.128_358_5e-1,
+            -3.761_262_6e-1,
+            std::f32::consts::FRAC_2_SQRT_PI,
+        ],
     );
     let inverse = 1.0 / x.abs();
     let y = inverse * inverse;

@@ -18,6 +18,7 @@ pub mod pool;
 pub mod portable;
 pub mod reduce;
 
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use candle_core::{Result, Storage, Tensor, WithDType};
@@ -107,4 +108,12 @@ pub fn on_cpu(tensor: &Tensor) -> bool {
 /// A tensor on the CPU that owns `values`.
 pub fn tensor<T: WithDType>(values: Vec<T>, shape: &[usize]) -> Result<Tensor> {
     Tensor::from_vec(values, shape, &candle_core::Device::Cpu)
+}
+
+/// Writes a slice into places that hold nothing yet; a block copy once compiled.
+#[inline(always)]
+fn copy<T: Copy>(places: &mut [MaybeUninit<T>], values: &[T]) {
+    for (place, value) in places.iter_mut().zip(values) {
+        place.write(*value);
+    }
 }

@@ -3,12 +3,10 @@
 //! Axes next to each other that are both kept or both folded act as one; groups are folded from the inner to the outer,
 //! each as `[outer, fold, inner]`. The grouping of additions depends on the shape alone.
 
-use std::mem::MaybeUninit;
-
 use candle_core::{Result, Tensor, WithDType, bail};
 
 use super::elementwise::{avx2, larger, smaller};
-use super::{Elements, contiguous, on_cpu, par, tensor};
+use super::{Elements, contiguous, copy, on_cpu, par, tensor};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fold {
@@ -136,6 +134,9 @@ fn middle<T: Copy + Send + Sync>(x: &[T], outer: usize, fold: usize, inner: usiz
     if fold == 1 {
         return x.to_vec();
     }
+    if fold == 0 || outer * inner == 0 {
+        return vec![by.start(); outer * inner];
+    }
     if inner == 1 {
         return rows(x, outer, fold, by);
     }
@@ -145,16 +146,14 @@ fn middle<T: Copy + Send + Sync>(x: &[T], outer: usize, fold: usize, inner: usiz
     let depth = (par::BLOCK / width).max(1);
     let deep = fold.div_ceil(depth);
     if deep == 1 {
-        let unit = (par::BLOCK / (fold * inner).max(1)).max(1) * inner;
-        return par::build(outer * inner, unit, |start, out| {
-            for (at, places) in out.chunks_mut(inner).enumerate() {
-                let plane = &x[(start / inner + at) * fold * inner..];
-                let mut sums = vec![by.start(); places.len().min(width)];
-                for (column, places) in places.chunks_mut(width).enumerate() {
-                    let sums = &mut sums[..places.len()];
-                    columns(&plane[column * width..], fold, inner, sums, by);
-                    write(places, sums);
-                }
+        return par::build(outer * inner, (par::BLOCK / fold).max(LANES), |start, out| {
+            let (mut sums, mut done) = (vec![by.start(); width], 0);
+            while done < out.len() {
+                let (plane, column) = ((start + done) / inner, (start + done) % inner);
+                let count = width.min(inner - column).min(out.len() - done);
+                columns(&x[plane * fold * inner + column..], fold, inner, &mut sums[..count], by);
+                copy(&mut out[done..done + count], &sums[..count]);
+                done += count;
             }
         });
     }
@@ -188,12 +187,6 @@ fn middle<T: Copy + Send + Sync>(x: &[T], outer: usize, fold: usize, inner: usiz
         out.extend(folded.unwrap_or_default());
     }
     out
-}
-
-fn write<T: Copy>(places: &mut [MaybeUninit<T>], values: &[T]) {
-    for (place, value) in places.iter_mut().zip(values) {
-        place.write(*value);
-    }
 }
 
 /// `[outer, fold]` to `[outer]`.
@@ -409,7 +402,15 @@ mod tests {
 
     #[test]
     fn any_set_of_axes_folds() {
-        for shape in [vec![5], vec![3, 4], vec![2, 3, 4, 5], vec![2, 1, 70, 3], vec![200, 3000], vec![3, 70_000]] {
+        for shape in [
+            vec![5],
+            vec![3, 4],
+            vec![2, 3, 4, 5],
+            vec![2, 1, 70, 3],
+            vec![200, 3000],
+            vec![3, 70_000],
+            vec![2, 3, 5000],
+        ] {
             let x = numbers(&shape);
             for mask in 0..1usize << shape.len() {
                 let axes: Vec<usize> = (0..shape.len()).filter(|axis| mask >> axis & 1 == 1).collect();
@@ -443,6 +444,8 @@ mod tests {
 
     #[test]
     fn empty_axes_give_the_neutral_element_or_an_error() {
+        let none = Tensor::zeros((0, 2), candle_core::DType::F32, &candle_core::Device::Cpu).unwrap();
+        assert_eq!(fold(&none, &[0], Fold::Sum).unwrap().to_vec1::<f32>().unwrap(), [0.0; 2]);
         let x = Tensor::zeros((3, 0), candle_core::DType::F32, &candle_core::Device::Cpu).unwrap();
         assert_eq!(fold(&x, &[1], Fold::Sum).unwrap().to_vec1::<f32>().unwrap(), [0.0; 3]);
         assert_eq!(fold(&x, &[1], Fold::Prod).unwrap().to_vec1::<f32>().unwrap(), [1.0; 3]);

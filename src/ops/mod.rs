@@ -1,15 +1,32 @@
 //! The primitives: one block an op, with everything that is known about it.
 //!
-//! In: a family file a kind of op. Out: the table [`ALL`], from which the builder, the verifier, the gradient pass, the
+//! In: a family file a kind of op. Out: the table [`FAMILIES`], from which the builder, the verifier, the gradient pass, the
 //! executor, `ssl doc ops` and the tests are driven. Never here: a loss, a layer or a method; those are library code.
 
-pub mod conv;
-mod fit;
-pub mod image;
+pub mod structure;
+
+pub mod elementwise;
+pub mod reduce;
+pub mod shape;
+
 pub mod index;
 pub mod linalg;
+pub mod conv;
 pub mod pool;
-pub mod structure;pub mod elementwise;pub mod reduce;pub mod shape;pub mod random;pub mod build;pub mod check;
+pub mod image;
+
+pub mod random;
+
+pub mod build;
+pub mod check;
+mod fit;
+#[cfg(test)]
+pub mod testing;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::OnceLock;
 
 use smallvec::SmallVec;
 
@@ -17,6 +34,30 @@ pub use structure::INPUT;
 
 use crate::diagnostics::Code;
 use crate::graph::{Attrs, Builder, Graph, NodeId, Type, Value};
+
+/// Every family in order, with the ops that it consists of.
+pub static FAMILIES: &[(&str, &[&Op])] = &[
+    ("structure", structure::OPS),
+    ("elementwise", elementwise::OPS),
+    ("reduce", reduce::OPS),
+    ("shape", shape::OPS),
+    ("index", index::OPS),
+    ("linalg", linalg::OPS),
+    ("conv", conv::OPS),
+    ("image", image::OPS),
+    ("random", random::OPS),
+];
+
+/// Every op, family by family.
+pub fn all() -> impl Iterator<Item = &'static Op> {
+    FAMILIES.iter().flat_map(|(_, ops)| ops.iter().copied())
+}
+
+/// The op of a name.
+pub fn find(name: &str) -> Option<&'static Op> {
+    static BY_NAME: OnceLock<HashMap<&'static str, &'static Op>> = OnceLock::new();
+    BY_NAME.get_or_init(|| all().map(|op| (op.name, op)).collect()).get(name).copied()
+}
 
 /// One primitive.
 pub struct Op {
