@@ -239,6 +239,19 @@ pub struct Step {
     pub guards: Vec<Guard>,
 }
 
+impl Step {
+    /// Every value that somebody reads when the step is done, in order, with repetition.
+    pub fn roots(&self) -> Vec<Value> {
+        let mut roots: Vec<Value> = self.commits.iter().map(|(_, value)| *value).collect();
+        roots.extend(self.logs.iter().map(|(_, value)| *value));
+        roots.extend(self.measures.iter().flat_map(|measure| &measure.statistics).map(|(_, value)| *value));
+        roots.extend(self.collects.iter().map(|(_, value)| *value));
+        roots.extend(&self.yields);
+        roots.extend(&self.graph.outputs);
+        roots
+    }
+}
+
 /// Position in `formals`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Formal(pub usize);

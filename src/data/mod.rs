@@ -4,10 +4,42 @@
 //! splits and records, and batches of it in a reproducible order. Never here: a graph, a net, a label reaching anything
 //! that did not ask for it.
 
+mod fault;
+mod open;
+pub mod options;
+mod sources;
+mod transforms;
+
+mod column;
+mod select;
+mod stored;
+
+mod built_in;
+mod cifar;
+mod file;
+mod idx;
+mod images;
+mod npy;
+mod pictures;
+mod resize;
+mod safetensors;
+mod table;
+
+pub mod loader;
+pub mod order;
+
+#[cfg(test)]
+mod tests;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::graph::DType;
+
+pub use open::open;
+pub use options::{OptionError, read_options};
+pub use sources::{SourceFn, source, sources};
+pub use transforms::{TransformFn, transform, transforms};
 
 /// A source and what is done to it, as written: everything the loader needs to open it.
 #[derive(Clone, Debug, PartialEq)]
@@ -99,6 +131,8 @@ pub enum ParamKind {
     Amount,
     /// Any number of named amounts follow (`train: 0.8, test: 600`).
     Amounts,
+    /// Any number of named files follow (`x: "x.npy", label: "y.npy"`).
+    Files,
 }
 
 /// A data set that is open: schema and records.
@@ -112,6 +146,14 @@ pub trait Dataset: Send + Sync {
 
     /// The stable ids of records: unchanged by shuffling, taking and splitting.
     fn ids(&self, split: &str, rows: &[usize]) -> Vec<i64>;
+
+    /// The sizes of one field of one record: those of the schema, and where the schema leaves one open, this record's.
+    fn sizes(&self, split: &str, field: &str, row: usize) -> Result<Vec<usize>, DataError>;
+
+    /// Reading works through files: worth doing ahead of the step, on a thread of its own.
+    fn decodes(&self) -> bool {
+        false
+    }
 }
 
 /// Values of one field for some records, row-major.

@@ -3,8 +3,17 @@
 //! In: op applications, appended by the [`Builder`] in topological order. Out: a graph that can be verified, printed,
 //! read back and rewritten by building a new one. Never here: a tensor, a device, a clock, a user's mistake.
 
+mod cursor;
+pub mod dot;
+pub mod hash;
+pub mod print;
+pub mod read;
+pub mod rewrite;
+pub mod scalar;
 pub mod size;
 pub mod types;
+pub mod verify;
+pub mod yaml;
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -4,33 +4,35 @@
 //! executor, `ssl doc ops` and the tests are driven. Never here: a loss, a layer or a method; those are library code.
 
 pub mod structure;
-
 pub mod elementwise;
 pub mod reduce;
 pub mod shape;
-
 pub mod index;
 pub mod linalg;
 pub mod conv;
 pub mod pool;
 pub mod image;
-
 pub mod random;
 
 pub mod build;
 pub mod check;
 mod fit;
+pub mod literal;
 #[cfg(test)]
 pub mod testing;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_dense;
+#[cfg(test)]
+mod tests_places;
 
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
 use smallvec::SmallVec;
 
-pub use structure::INPUT;
+pub use structure::{CONSTANT, INPUT};
 
 use crate::diagnostics::Code;
 use crate::graph::{Attrs, Builder, Graph, NodeId, Type, Value};

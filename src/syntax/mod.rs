@@ -4,5 +4,8 @@
 //! Never here: failing. A statement that cannot be read becomes [`StatementKind::Error`] and the rest is still checked.
 
 pub mod tree;
+mod lines;
+mod parse;
 
+pub use parse::parse;
 pub use tree::*;

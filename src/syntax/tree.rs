@@ -394,6 +394,8 @@ pub enum TypeKind {
     Tensor { element: Option<Name>, limit: Option<Box<Expr>>, sizes: Vec<SizeExpr> },
     /// `{ lower: [..s], upper: [..s] }`
     Record(Vec<(Name, TypeExpr)>),
+    /// `{ ..paths, text: int[16] }`: the fields of a data set or a record type, and more
+    Extended { base: Box<Expr>, fields: Vec<(Name, TypeExpr)> },
     /// `"stn" | "fixed"`
     Words(Vec<Text>),
     /// `[n, d] -> [n, 10]`, as in the type of a net

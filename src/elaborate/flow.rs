@@ -1,0 +1,541 @@
+//! The flow: statements between steps, in the order in which they run.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::Elaborator;
+use super::loops::LoopDraft;
+use super::scope::{ScopeId, ScopeKind};
+use super::value::{Closure, Env, InstanceId, Tensor, Value};
+use crate::diagnostics::{Code, Diagnostic};
+use crate::graph::{DType, Type};
+use crate::program::{FlowValue, ReportItem, ReportValue, SlotId};
+use crate::resolve::Binding;
+use crate::source::Span;
+use crate::syntax::{Block, Expr, ExprKind, Name, Statement, StatementKind, TypeExpr};
+
+/// A statement of the program whose graphs may still grow outputs.
+pub enum Draft {
+    DeclareNet(InstanceId),
+    DeclareSlots(Vec<SlotId>),
+    Compute(ScopeId),
+    Loop(Box<LoopDraft>),
+    If { condition: FlowValue, then: Vec<Draft>, otherwise: Vec<Draft> },
+    Repeat { count: Option<i64>, index: Option<FlowValue>, body: Vec<Draft> },
+    Until(FlowValue),
+    Set { target: FlowValue, value: FlowValue },
+    Scope { name: String, seed: Option<u64>, body: Vec<Draft> },
+    Report(Vec<ReportItem>),
+    Assert { condition: FlowValue, text: String, why: Option<String>, facts: Vec<(String, FlowValue)>, span: Span },
+    Save { value: Value, path: String, span: Span },
+    Load { value: Value, path: String, span: Span },
+}
+
+impl Elaborator<'_> {
+    pub fn push_draft(&mut self, draft: Draft) {
+        if let Some(list) = self.drafts.last_mut() {
+            list.push(draft);
+        }
+    }
+
+    /// Ends the graph of the flow statement at hand: what follows is another stage.
+    pub fn end_compute(&mut self) {
+        if let Some(scope) = self.open_compute.take() {
+            self.scope(scope).closed = true;
+            self.push_draft(Draft::Compute(scope));
+        }
+    }
+
+    /// Statements of a file or a flow, in order; the value of the last expression.
+    pub fn flow_statements(&mut self, statements: &[Statement], env: &Env) -> Value {
+        let mut value = Value::None;
+        for statement in statements {
+            if self.has_yielded() {
+                break;
+            }
+            let outer = self.statement_name.replace(statement_label(statement));
+            value = self.statement(statement, env);
+            value = self.settle(value, statement.span);
+            self.end_compute();
+            self.statement_name = outer;
+        }
+        value
+    }
+
+    pub fn has_yielded(&self) -> bool {
+        self.yielded.last().is_some_and(Option::is_some)
+    }
+
+    /// The body of a called flow: its nets are its own.
+    pub fn flow_body(&mut self, closure: &Rc<Closure>, env: &Env, span: Span) -> Value {
+        if !self.at_flow_level() {
+            return self.fail_help(Code::NotAllowedHere, span, format!("the flow `{}` is called in a step", closure.name),
+                "a flow has effects", "call it at the level of the file or of another flow");
+        }
+        self.end_compute();
+        let count = self.flow_calls.entry(closure.name.to_string()).or_insert(0);
+        let name = if *count == 0 { closure.name.to_string() } else { format!("{}_{count}", closure.name) };
+        *count += 1;
+        self.flow_names.push(name);
+        self.yielded.push(None);
+        let value = self.flow_statements(&closure.body.statements, env);
+        let value = self.yielded.pop().flatten().unwrap_or(value);
+        self.flow_names.pop();
+        value
+    }
+
+    pub fn is_flow_name(&self, callee: &str) -> bool {
+        self.flow_names.iter().any(|name| name == callee || name.rsplit_once('_').is_some_and(|(base, _)| base == callee))
+    }
+
+    pub fn flow_statement(&mut self, statement: &Statement, env: &Env) -> Value {
+        match &statement.kind {
+            StatementKind::Loop { word, name, options, clock, sources, body } => {
+                self.loop_statement(*word, name, options, clock.as_ref(), sources, body, statement.span, env);
+            }
+            StatementKind::Sweep { name, axes, body } => self.sweep(name, axes, body, env),
+            StatementKind::Repeat { count, index, body } => self.repeat(count.as_ref(), index.as_ref(), body, env),
+            StatementKind::Until(condition) => {
+                if let Some(condition) = self.flow_scalar(condition, env) {
+                    self.end_compute();
+                    self.push_draft(Draft::Until(condition));
+                }
+            }
+            StatementKind::Save { value, path } => self.save_or_load(value, path, statement.span, env, true),
+            StatementKind::Load { target, path } => self.save_or_load(target, path, statement.span, env, false),
+            _ => {}
+        }
+        Value::None
+    }
+
+    fn save_or_load(&mut self, value: &Expr, path: &Expr, span: Span, env: &Env, save: bool) {
+        let net = self.expr(value, env);
+        let file = self.expr(path, env);
+        let Some(file) = self.need_static_text(&file, path.span) else { return };
+        if !matches!(net, Value::Net(_) | Value::Chain(_) | Value::List(_) | Value::Record(_) | Value::Cell(_)) {
+            self.wrong_kind(&net, "a net or a state", value.span);
+            return;
+        }
+        self.end_compute();
+        let path = file.to_string();
+        self.push_draft(if save { Draft::Save { value: net, path, span } } else { Draft::Load { value: net, path, span } });
+    }
+
+    pub fn net_statement(&mut self, name: &Name, ty: Option<&TypeExpr>, value: &Expr, env: &Env) {
+        if !self.at_flow_level() {
+            self.fail_help(Code::NotAllowedHere, name.span, "a net is made outside steps", "inside a step",
+                "move the `net` before the `train`");
+            return;
+        }
+        let path = self.own_path(&name.text);
+        let net = self.in_path(name.text.to_string(), |this| this.expr(value, env));
+        let net = self.instantiate(net, &path, value.span);
+        if let Some(ty) = ty {
+            self.pin_net(&net, ty, env);
+        }
+        env.bind(name.text.clone(), net);
+    }
+
+    /// A type written at a net is held by a call on zeros of that shape, which also gives the weights their sizes.
+    fn pin_net(&mut self, net: &Value, ty: &TypeExpr, env: &Env) {
+        let crate::syntax::TypeKind::Arrow(from, to) = &ty.kind else {
+            self.fail(Code::TypeMismatch, ty.span, "the type of a net is written `[n, 3, 32, 32] -> [n, 10]`", "not an arrow");
+            return;
+        };
+        let inner = env.child();
+        for size in leading_names(from) {
+            inner.bind(size.clone(), Value::Size(crate::graph::Size::symbol(size)));
+        }
+        let Some((dtype, shape)) = self.known_sizes(from, &inner) else { return };
+        let scope = self.open_scope(ScopeKind::Compute, None, "type");
+        self.scope_stack.push(scope);
+        let ty = Type::new(dtype.unwrap_or(self.float), shape);
+        let input = self.add_input(scope, "x", ty, crate::program::Input::Given("x".into()));
+        let given = super::value::Given { name: None, value: Value::Tensor(Tensor { scope, value: input, weak: false }), span: from.span };
+        let result = self.call(net.clone(), vec![given], from.span, from.span);
+        self.fit(to, result, &inner, &mut super::signatures::Bound::default(), to.span);
+        self.scope_stack.pop();
+    }
+
+    /// The value of a top-level name of a file: evaluated when first asked for, unless order matters.
+    pub fn global(&mut self, module: usize, name: &Arc<str>, span: Span) -> Option<Value> {
+        let key = (module, name.clone());
+        if let Some(value) = self.globals.get(&key) {
+            return Some(value.clone());
+        }
+        let modules = self.modules;
+        match modules.modules[module].names.get(name) {
+            Some(Binding::Imported { module, name, .. }) => self.global(*module, name, span),
+            Some(Binding::Namespace { module }) => Some(Value::Namespace(*module)),
+            Some(Binding::Declaration(at)) => {
+                let statement = &modules.modules[module].file.statements[*at];
+                if self.evaluating.contains(&key) {
+                    let value = self.fail_help(Code::RecursionLimit, span, format!("`{name}` is defined by itself"),
+                        "asked for while it is being computed", "break the cycle");
+                    return Some(value);
+                }
+                self.evaluating.push(key.clone());
+                let env = self.module_envs[module].clone();
+                let value = match &statement.kind {
+                    StatementKind::Param { name, ty, value } => Some(self.param(name, ty.as_ref(), value.as_ref(), &env, module)),
+                    // Constants of a library file; in the entry file order counts, and the line has not run yet.
+                    StatementKind::Let { value, draw: false, .. } if module != modules.entry => Some(self.expr(value, &env)),
+                    _ => self.declaration(statement, &env).map(|(_, value)| value),
+                };
+                self.evaluating.pop();
+                if let Some(value) = &value {
+                    self.globals.insert(key, value.clone());
+                }
+                value
+            }
+            _ => self.prelude_or_builtin(module, name, span),
+        }
+    }
+
+    fn prelude_or_builtin(&mut self, module: usize, name: &Arc<str>, span: Span) -> Option<Value> {
+        if let Some(prelude) = self.modules.prelude
+            && prelude != module
+            && self.modules.modules[prelude].names.contains_key(name)
+        {
+            return self.global(prelude, name, span);
+        }
+        super::builtins::find(name).map(Value::Builtin)
+    }
+
+    // Host control flow.
+
+    /// A condition or other single number of the flow, as a value between steps.
+    fn flow_scalar(&mut self, expr: &Expr, env: &Env) -> Option<FlowValue> {
+        let value = self.expr(expr, env);
+        if value.is_error() {
+            return None;
+        }
+        let Some(tensor) = self.as_tensor(&value, expr.span) else {
+            self.wrong_kind(&value, "a condition", expr.span);
+            return None;
+        };
+        let ty = self.ty(tensor);
+        if ty.rank() != 0 {
+            self.fail_help(Code::ShapeMismatch, expr.span, format!("one value is needed, this is {ty}"), ty.to_string(),
+                "reduce it, such as `all(x)` or `mean(x)`");
+            return None;
+        }
+        Some(self.export_any(tensor))
+    }
+
+    /// As `export`, and also for constants, which have no stage of their own.
+    pub fn export_any(&mut self, tensor: Tensor) -> FlowValue {
+        let here = self.here();
+        match self.import(tensor, here) {
+            Ok(value) if self.constant_values(tensor).is_some() => self.export(Tensor { scope: here, value, weak: tensor.weak }),
+            _ => self.export(tensor),
+        }
+    }
+
+    pub fn flow_if(&mut self, condition: Tensor, then: &Block, otherwise: Option<&Block>, env: &Env) -> Value {
+        let condition = self.export_any(condition);
+        self.end_compute();
+        self.open_flow_vars(then, env);
+        if let Some(block) = otherwise {
+            self.open_flow_vars(block, env);
+        }
+        let then = self.branch(then, env);
+        let otherwise = otherwise.map_or_else(Vec::new, |block| self.branch(block, env));
+        self.push_draft(Draft::If { condition, then, otherwise });
+        Value::None
+    }
+
+    fn branch(&mut self, block: &Block, env: &Env) -> Vec<Draft> {
+        self.drafts.push(Vec::new());
+        self.flow_statements(&block.statements, &env.child());
+        self.end_compute();
+        self.drafts.pop().unwrap_or_default()
+    }
+
+    fn repeat(&mut self, count: Option<&Expr>, index: Option<&Name>, body: &Block, env: &Env) {
+        let count = match count {
+            None => None,
+            Some(expr) => {
+                let value = self.expr(expr, env);
+                match self.witness_of(&value, expr.span) {
+                    Some(n) => Some(n),
+                    None => {
+                        self.wrong_kind(&value, "a number of rounds", expr.span);
+                        return;
+                    }
+                }
+            }
+        };
+        self.end_compute();
+        self.open_flow_vars(body, env);
+        let inner = env.child();
+        let index = index.map(|name| {
+            let flow = self.new_flow_value(&name.text, Type::scalar(DType::I64));
+            let tensor = self.flow_tensor(flow);
+            inner.bind(name.text.clone(), Value::Tensor(tensor));
+            flow
+        });
+        let body = self.branch(body, &inner);
+        self.push_draft(Draft::Repeat { count, index, body });
+    }
+
+    /// `var`s that a host loop or branch binds again become places that the run writes.
+    fn open_flow_vars(&mut self, block: &Block, env: &Env) {
+        for name in rebound(block) {
+            let Some(value) = env.get(&name.text) else { continue };
+            if self.flow_var(&value).is_some() {
+                continue;
+            }
+            let Some(tensor) = self.as_tensor(&value, name.span) else { continue };
+            let start = self.export_any(tensor);
+            let ty = self.flow_values[start.0 as usize].ty.clone();
+            let place = self.new_flow_value(&name.text, ty);
+            self.flow_vars.insert(place);
+            self.end_compute();
+            self.push_draft(Draft::Set { target: place, value: start });
+            let tensor = self.flow_tensor(place);
+            env.rebind(&name.text, &Value::Tensor(tensor));
+        }
+    }
+
+    fn flow_var(&self, value: &Value) -> Option<FlowValue> {
+        let Value::Tensor(tensor) = value else { return None };
+        self.exports.get(&(tensor.scope, tensor.value)).copied().filter(|flow| self.flow_vars.contains(flow))
+    }
+
+    /// Binds a `var` of the flow again while the run decides how often; false if the name is an ordinary one.
+    pub fn set_flow_var(&mut self, name: &str, value: &Value, span: Span, env: &Env) -> bool {
+        let Some(target) = env.get(name).and_then(|have| self.flow_var(&have)) else { return false };
+        let Some(tensor) = self.as_tensor(value, span) else {
+            self.wrong_kind(value, "a number or a tensor", span);
+            return true;
+        };
+        let wanted = self.flow_values[target.0 as usize].ty.clone();
+        let Some(tensor) = self.cell_tensor(Value::Tensor(tensor), &wanted, span) else { return true };
+        let value = self.export_any(tensor);
+        self.end_compute();
+        self.push_draft(Draft::Set { target, value });
+        true
+    }
+
+    pub fn flow_assert(&mut self, condition: &Expr, why: Option<&Expr>, span: Span, env: &Env) {
+        let facts = self.assert_facts(condition, env);
+        let value = self.expr(condition, env);
+        if value.is_error() {
+            return;
+        }
+        let Some(tensor) = self.as_tensor(&value, condition.span) else {
+            self.wrong_kind(&value, "a condition", condition.span);
+            return;
+        };
+        let ty = self.ty(tensor);
+        if ty.dtype != DType::Bool || ty.rank() != 0 {
+            self.fail(Code::TypeMismatch, condition.span, format!("an `assert` needs one truth value, this is {ty}"), ty.to_string());
+            return;
+        }
+        let why = why.and_then(|why| match self.expr(why, env) {
+            Value::Text(text) => Some(text.to_string()),
+            _ => None,
+        });
+        let condition_value = self.export_any(tensor);
+        self.end_compute();
+        let text = self.sources.text(condition.span).to_string();
+        self.push_draft(Draft::Assert { condition: condition_value, text, why, facts, span });
+    }
+
+    /// The two sides of the comparisons in a condition, shown when it fails.
+    fn assert_facts(&mut self, condition: &Expr, env: &Env) -> Vec<(String, FlowValue)> {
+        let ExprKind::Binary { left, right, .. } = &condition.kind else { return Vec::new() };
+        let mut facts = Vec::new();
+        for side in [left, right] {
+            // Only what can be read again without running anything again.
+            if !matches!(side.kind, ExprKind::Name(_) | ExprKind::Field { .. }) {
+                continue;
+            }
+            let value = self.expr(side, env);
+            if let Value::Tensor(tensor) = self.settle(value, side.span)
+                && self.ty(tensor).rank() == 0
+                && self.ty(tensor).dtype != DType::Bool
+            {
+                facts.push((self.sources.text(side.span).to_string(), self.export_any(tensor)));
+            }
+        }
+        facts
+    }
+
+    pub fn report_statement(&mut self, name: Option<&Name>, value_expr: &Expr, env: &Env) {
+        let reported = self.expr(value_expr, env);
+        let reported = match (name, reported) {
+            (Some(name), value) => Value::record([(name.text.clone(), value)]),
+            (None, value @ Value::Record(_)) => value,
+            (None, value) => {
+                let name = super::expressions::pun_name(value_expr);
+                Value::record([(name.unwrap_or_else(|| "value".into()), value)])
+            }
+        };
+        let mut rows = Vec::new();
+        self.report_items("", &reported, value_expr.span, &mut rows);
+        self.end_compute();
+        self.push_draft(Draft::Report(rows));
+    }
+
+    fn report_items(&mut self, prefix: &str, value: &Value, span: Span, rows: &mut Vec<ReportItem>) {
+        let value = self.settle(value.clone(), span);
+        match &value {
+            Value::Error => {}
+            Value::Record(record) => {
+                for (key, value) in record.iter() {
+                    let name = if prefix.is_empty() { key.to_string() } else { format!("{prefix}.{key}") };
+                    self.report_items(&name, value, span, rows);
+                }
+            }
+            Value::Tensor(tensor) => {
+                let flow = self.export_any(*tensor);
+                rows.push(ReportItem { name: prefix.into(), value: ReportValue::Flow(flow) });
+            }
+            other => {
+                let text = self.static_text(other);
+                rows.push(ReportItem { name: prefix.into(), value: ReportValue::Text(text) });
+            }
+        }
+    }
+
+    pub fn static_text(&self, value: &Value) -> String {
+        match value {
+            Value::Int(n) => n.to_string(),
+            Value::Float(x) => format!("{x:?}"),
+            Value::Bool(b) => b.to_string(),
+            Value::Text(text) => text.to_string(),
+            Value::Size(size) => size.to_string(),
+            Value::None => "none".into(),
+            Value::List(items) => format!("[{}]", items.iter().map(|v| self.static_text(v)).collect::<Vec<_>>().join(", ")),
+            other => other.kind().to_string(),
+        }
+    }
+
+    /// Every arm of a sweep is elaborated; the table's columns stack what the arms yield.
+    fn sweep(&mut self, name: &Name, axes: &[crate::syntax::Axis], body: &Block, env: &Env) {
+        let mut arms: Vec<Vec<(Arc<str>, Value)>> = vec![Vec::new()];
+        let mut shown = Vec::new();
+        for axis in axes {
+            let value = self.expr(&axis.value, env);
+            let values = if axis.fixed { Some(vec![value]) } else { self.iterate(value, axis.value.span) };
+            let Some(values) = values else { return };
+            if !axis.fixed {
+                shown.push((axis.name.text.clone(), values.clone()));
+            }
+            arms = arms.into_iter().flat_map(|arm| {
+                let name = axis.name.text.clone();
+                values.iter().map(move |value| [arm.clone(), vec![(name.clone(), value.clone())]].concat()).collect::<Vec<_>>()
+            }).collect();
+        }
+        let mut yields = Vec::new();
+        for arm in &arms {
+            let inner = env.child();
+            let mut label = Vec::new();
+            let mut seed = None;
+            for (axis, value) in arm {
+                inner.bind(axis.clone(), value.clone());
+                label.push(format!("{axis}={}", self.static_text(value)));
+                if &**axis == "seed" {
+                    seed = value.as_number().map(|n| n as u64);
+                }
+            }
+            self.end_compute();
+            self.drafts.push(Vec::new());
+            self.yielded.push(None);
+            self.flow_names.push(format!("{}[{}]", name.text, label.join(",")));
+            let calls = std::mem::take(&mut self.flow_calls);
+            let value = self.flow_statements(&body.statements, &inner);
+            self.flow_calls = calls;
+            self.flow_names.pop();
+            let value = self.yielded.pop().flatten().unwrap_or(value);
+            self.end_compute();
+            let body = self.drafts.pop().unwrap_or_default();
+            self.push_draft(Draft::Scope { name: label.join(","), seed, body });
+            yields.push(value);
+        }
+        let table = self.table(&shown, &yields, name.span);
+        env.bind(name.text.clone(), table);
+    }
+
+    fn table(&mut self, axes: &[(Arc<str>, Vec<Value>)], yields: &[Value], span: Span) -> Value {
+        let Some(Value::Record(first)) = yields.first() else { return Value::Error };
+        let sizes: Vec<crate::graph::Size> = axes.iter().map(|(_, values)| (values.len() as i64).into()).collect();
+        let mut columns = super::value::Record::new();
+        for key in first.keys() {
+            let cells: Vec<Value> = yields.iter().map(|row| match row {
+                Value::Record(record) => record.get(key).cloned().unwrap_or(Value::Error),
+                _ => Value::Error,
+            }).collect();
+            let column = match self.stack(&cells, 0, span) {
+                Value::Tensor(tensor) => {
+                    let rest = self.ty(tensor).shape[1..].to_vec();
+                    Value::Tensor(self.reshape_to(tensor, &[sizes.clone(), rest].concat(), span))
+                }
+                other => other,
+            };
+            columns.insert(key.clone(), column);
+        }
+        Value::Record(Rc::new(columns))
+    }
+
+    /// Settings given on the command line that no `param` answers to.
+    pub fn check_settings(&mut self) {
+        let modules = self.modules;
+        let entry = &modules.modules[modules.entry];
+        let known: Vec<&Name> = entry.file.statements.iter().filter_map(|statement| match &statement.kind {
+            StatementKind::Param { name, .. } => Some(name),
+            _ => None,
+        }).collect();
+        for (name, _) in self.settings.set.clone() {
+            if known.iter().any(|have| *have.text == *name) {
+                continue;
+            }
+            let mut diagnostic = Diagnostic::error(Code::UnknownSetting, format!("the file has no setting `{name}`"));
+            let names: Vec<&str> = known.iter().map(|name| &*name.text).collect();
+            let at = Span::new(entry.file.source, 0, 0);
+            let place = known.iter().find(|have| crate::diagnostics::nearest(&name, [&*have.text]).is_some());
+            diagnostic = match place {
+                Some(have) => diagnostic.label(have.span, "a setting of this file").help(format!("did you mean `{}`?", have.text)),
+                None if names.is_empty() => diagnostic.label(at, "this file has no `param`"),
+                None => diagnostic.label(at, "this file").help(format!("it has {}", names.join(", "))),
+            };
+            self.report(diagnostic);
+        }
+    }
+}
+
+fn leading_names(ty: &TypeExpr) -> Vec<Arc<str>> {
+    let crate::syntax::TypeKind::Tensor { sizes, .. } = &ty.kind else { return Vec::new() };
+    sizes.iter().filter_map(|size| match size {
+        crate::syntax::SizeExpr::Size(Expr { kind: ExprKind::Name(name), .. }) => Some(name.clone()),
+        _ => None,
+    }).collect()
+}
+
+fn statement_label(statement: &Statement) -> String {
+    match &statement.kind {
+        StatementKind::Let { pattern: crate::syntax::Pattern::Name(name), .. } | StatementKind::Rebind { name, .. } => name.text.to_string(),
+        StatementKind::Assert { .. } => "assert".into(),
+        StatementKind::Say { .. } => "report".into(),
+        _ => "value".into(),
+    }
+}
+
+/// Names that a block binds again, in itself or in blocks inside it.
+fn rebound(block: &Block) -> Vec<Name> {
+    let mut names = Vec::new();
+    for statement in &block.statements {
+        match &statement.kind {
+            StatementKind::Rebind { name, .. } => names.push(name.clone()),
+            StatementKind::For { body, .. } | StatementKind::Repeat { body, .. } => names.extend(rebound(body)),
+            StatementKind::Expr(Expr { kind: ExprKind::If { then, otherwise, .. }, .. }) => {
+                names.extend(rebound(then));
+                names.extend(otherwise.iter().flat_map(|block| rebound(block)));
+            }
+            _ => {}
+        }
+    }
+    names
+}

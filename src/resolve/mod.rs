@@ -1,0 +1,297 @@
+//! Files and the names at their top level: what each `use` brings in.
+//!
+//! In: the entry file. Out: every file that it needs, parsed, with its top-level names bound. Never here: a value, a type
+//! or a size.
+
+mod names;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+
+use crate::diagnostics::{Code, Diagnostic, nearest};
+use crate::source::{Files, SourceId, SourceMap, Span, library_file, library_files};
+use crate::syntax::{File, Name, StatementKind, Text, UsePath, parse};
+
+pub use names::check_names;
+
+/// The entry file and what it imports, each once.
+pub struct Modules {
+    pub modules: Vec<Module>,
+    pub entry: usize,
+    /// The library's `prelude.ssl`, whose names are visible everywhere.
+    pub prelude: Option<usize>,
+}
+
+pub struct Module {
+    pub file: File,
+    pub names: IndexMap<Arc<str>, Binding>,
+}
+
+#[derive(Clone, Debug)]
+pub enum Binding {
+    /// The statement of this file.
+    Declaration(usize),
+    /// A name of another file, and the place of the `use`.
+    Imported { module: usize, name: Arc<str>, span: Span },
+    /// A whole file under one name.
+    Namespace { module: usize },
+}
+
+/// Parses the entry and, transitively, what it imports.
+pub fn load(entry: SourceId, sources: &mut SourceMap, files: &dyn Files) -> (Modules, Vec<Diagnostic>) {
+    let mut loader = Loader { sources, files, modules: Vec::new(), by_name: IndexMap::new(), loading: Vec::new(), diagnostics: Vec::new() };
+    let prelude = loader.library("prelude.ssl");
+    let entry = loader.module(entry);
+    (Modules { modules: loader.modules, entry, prelude }, loader.diagnostics)
+}
+
+struct Loader<'a> {
+    sources: &'a mut SourceMap,
+    files: &'a dyn Files,
+    modules: Vec<Module>,
+    /// Files by the name under which they are shown.
+    by_name: IndexMap<String, usize>,
+    /// Files whose imports are being read, with the `use` that led there.
+    loading: Vec<(usize, Option<Span>)>,
+    diagnostics: Vec<Diagnostic>,
+}
+
+impl Loader<'_> {
+    fn module(&mut self, source: SourceId) -> usize {
+        let name = self.sources.file(source).name.clone();
+        if let Some(at) = self.by_name.get(&name) {
+            return *at;
+        }
+        let text = self.sources.file(source).text.clone();
+        let (file, found) = parse(source, &text);
+        self.diagnostics.extend(found);
+        let at = self.modules.len();
+        self.by_name.insert(name, at);
+        self.modules.push(Module { file: file.clone(), names: IndexMap::new() });
+        self.loading.push((at, None));
+        for (index, statement) in file.statements.iter().enumerate() {
+            match &statement.kind {
+                StatementKind::Use { path, names } => self.import(at, path, names),
+                other => {
+                    if let Some(name) = declared(other) {
+                        self.declare(at, name, index);
+                    }
+                }
+            }
+        }
+        self.loading.pop();
+        at
+    }
+
+    fn declare(&mut self, module: usize, name: &Name, index: usize) {
+        let earlier = match self.modules[module].names.get(&name.text) {
+            Some(Binding::Declaration(first)) => declared(&self.modules[module].file.statements[*first].kind).map(|n| n.span),
+            Some(Binding::Imported { span, .. }) => Some(*span),
+            _ => None,
+        };
+        if let Some(first) = earlier {
+            self.diagnostics.push(
+                Diagnostic::error(Code::DefinedTwice, format!("`{}` is defined twice", name.text))
+                    .label(name.span, "again here")
+                    .label(first, "first here")
+                    .help("give one of them another name"),
+            );
+            return;
+        }
+        self.modules[module].names.insert(name.text.clone(), Binding::Declaration(index));
+    }
+
+    fn import(&mut self, module: usize, path: &UsePath, names: &[Name]) {
+        match path {
+            UsePath::File(text) => self.import_file(module, text, names),
+            UsePath::Library(segments) => self.import_library(module, segments, names),
+        }
+    }
+
+    fn bind(&mut self, module: usize, name: &Name, binding: Binding) {
+        self.modules[module].names.insert(name.text.clone(), binding);
+    }
+
+    /// `use std.loss.barlow_twins`, `use std.view.{crop, blur}`.
+    fn import_library(&mut self, module: usize, segments: &[Name], names: &[Name]) {
+        let folder: Vec<&str> = segments.iter().skip(1).map(|name| &*name.text).collect();
+        if names.is_empty() {
+            let Some((last, before)) = segments.split_last().filter(|(_, before)| !before.is_empty()) else { return };
+            let before: Vec<&str> = before.iter().skip(1).map(|name| &*name.text).collect();
+            return self.import_name(module, &before, last);
+        }
+        for name in names {
+            self.import_name(module, &folder, name);
+        }
+    }
+
+    /// `name` of the library's `folder`: declared in `folder.ssl`, in `folder/name.ssl`, or a builtin source of data.
+    fn import_name(&mut self, module: usize, folder: &[&str], name: &Name) {
+        let joined = folder.join("/");
+        let own = format!("{joined}/{}.ssl", name.text);
+        let shared = format!("{joined}.ssl");
+        for path in [own, shared] {
+            if let Some(found) = self.library(&path)
+                && self.modules[found].names.contains_key(&name.text)
+            {
+                return self.bind(module, name, Binding::Imported { module: found, name: name.text.clone(), span: name.span });
+            }
+        }
+        let is_source = joined == "data" && crate::data::sources().iter().any(|row| *row.name == *name.text);
+        if !is_source {
+            self.unknown_import(&joined, name);
+        }
+    }
+
+    fn unknown_import(&mut self, folder: &str, name: &Name) {
+        let all = library_names();
+        let here = all.iter().filter(|(place, _)| place == folder).map(|(_, name)| name.as_str());
+        let help = match nearest(&name.text, here.clone()) {
+            Some(near) => Some(format!("did you mean `{near}`?")),
+            None => all.iter().find(|(_, have)| *have == *name.text).map(|(place, have)| {
+                format!("it is in another place: `use std.{}.{have}`", place.replace('/', "."))
+            }),
+        };
+        let place = if folder.is_empty() { "std".to_string() } else { format!("std.{}", folder.replace('/', ".")) };
+        let mut diagnostic = Diagnostic::error(Code::UnknownImport, format!("`{place}` has no `{}`", name.text))
+            .label(name.span, "not in the library");
+        diagnostic.help = help;
+        self.diagnostics.push(diagnostic);
+    }
+
+    fn library(&mut self, path: &str) -> Option<usize> {
+        let shown = format!("std/{path}");
+        if let Some(at) = self.by_name.get(&shown) {
+            return Some(*at);
+        }
+        let text = library_file(path)?;
+        let source = self.sources.add(shown, None, text);
+        Some(self.module(source))
+    }
+
+    /// `use "./worlds.ssl"`: names of it, or the whole file under its stem.
+    fn import_file(&mut self, module: usize, written: &Text, names: &[Name]) {
+        let from = self.modules[module].file.source;
+        let folder = self.sources.file(from).folder.clone().unwrap_or_default();
+        let path = normal(&folder.join(&*written.text));
+        let shown = path.to_string_lossy().into_owned();
+        if let Some(at) = self.by_name.get(&shown).copied() {
+            if let Some(start) = self.loading.iter().position(|(have, _)| *have == at) {
+                return self.cycle(start, written.span);
+            }
+            return self.bind_file(module, at, written, names);
+        }
+        let text = match self.files.read(&path) {
+            Ok(text) => text,
+            Err(error) => return self.unreadable(&shown, written.span, &error),
+        };
+        let source = self.sources.add(shown, path.parent().map(Path::to_path_buf), text);
+        if let Some(last) = self.loading.last_mut() {
+            last.1 = Some(written.span);
+        }
+        let at = self.module(source);
+        self.bind_file(module, at, written, names);
+    }
+
+    fn unreadable(&mut self, shown: &str, span: Span, error: &std::io::Error) {
+        let what = match error.kind() {
+            std::io::ErrorKind::NotFound => "there is no such file".to_string(),
+            _ => error.to_string(),
+        };
+        self.diagnostics.push(
+            Diagnostic::error(Code::FileMissing, format!("cannot read `{shown}`: {what}"))
+                .label(span, "imported here")
+                .help("paths are relative to the file in which they stand"),
+        );
+    }
+
+    fn cycle(&mut self, start: usize, span: Span) {
+        let shown = |at: usize| self.sources.file(self.modules[at].file.source).name.clone();
+        let mut names: Vec<String> = self.loading[start..].iter().map(|(at, _)| shown(*at)).collect();
+        names.push(names[0].clone());
+        let mut diagnostic = Diagnostic::error(Code::ImportCycle, format!("files import each other: {}", names.join(" → ")))
+            .label(span, "closes the circle");
+        for (_, place) in &self.loading[start..] {
+            if let Some(place) = place.filter(|place| *place != span) {
+                diagnostic = diagnostic.label(place, "on the way");
+            }
+        }
+        self.diagnostics.push(diagnostic.help("move what both need into a third file"));
+    }
+
+    fn bind_file(&mut self, module: usize, at: usize, written: &Text, names: &[Name]) {
+        if names.is_empty() {
+            let stem = Path::new(&*written.text).file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+            let name = Name { text: stem.as_str().into(), span: written.span };
+            return self.bind(module, &name, Binding::Namespace { module: at });
+        }
+        for name in names {
+            if self.modules[at].names.contains_key(&name.text) {
+                self.bind(module, name, Binding::Imported { module: at, name: name.text.clone(), span: name.span });
+                continue;
+            }
+            let known: Vec<Arc<str>> = self.modules[at].names.keys().cloned().collect();
+            let mut diagnostic = Diagnostic::error(Code::UnknownImport, format!("`{}` has no `{}`", written.text, name.text))
+                .label(name.span, "not in that file");
+            diagnostic.help = nearest(&name.text, known.iter().map(|n| &**n)).map(|near| format!("did you mean `{near}`?"));
+            self.diagnostics.push(diagnostic);
+        }
+    }
+}
+
+/// The name that a statement gives at the top level of its file.
+pub fn declared(kind: &StatementKind) -> Option<&Name> {
+    Some(match kind {
+        StatementKind::Param { name, .. }
+        | StatementKind::Type { name, .. }
+        | StatementKind::Data { name, .. }
+        | StatementKind::Net { name, .. }
+        | StatementKind::Module { name, .. }
+        | StatementKind::Optimizer { name, .. }
+        | StatementKind::Pool { name, .. }
+        | StatementKind::Loop { name, .. }
+        | StatementKind::Sweep { name, .. } => name,
+        StatementKind::Fn(function) | StatementKind::Flow(function) | StatementKind::View(function, _) => &function.name,
+        StatementKind::Weight(cell) | StatementKind::State(cell) => &cell.name,
+        StatementKind::Let { pattern: crate::syntax::Pattern::Name(name), mutable: false, .. } => name,
+        _ => return None,
+    })
+}
+
+/// Everything that the library declares: folder and name.
+pub fn library_names() -> &'static [(String, String)] {
+    static NAMES: std::sync::OnceLock<Vec<(String, String)>> = std::sync::OnceLock::new();
+    NAMES.get_or_init(|| {
+        let mut names = Vec::new();
+        for (path, text) in library_files() {
+            let (file, _) = parse(SourceId(0), text);
+            let stem = path.trim_end_matches(".ssl");
+            for name in file.statements.iter().filter_map(|statement| declared(&statement.kind)) {
+                let folder = match stem.rsplit_once('/') {
+                    Some((folder, last)) if *last == *name.text => folder,
+                    _ => stem,
+                };
+                names.push((folder.to_string(), name.text.to_string()));
+            }
+        }
+        names.extend(crate::data::sources().iter().map(|row| ("data".to_string(), row.name.to_string())));
+        names
+    })
+}
+
+/// `a/./b/../c` is `a/c`: the same file has one name.
+fn normal(path: &Path) -> std::path::PathBuf {
+    let mut parts = std::path::PathBuf::new();
+    for part in path.components() {
+        match part {
+            std::path::Component::CurDir => {}
+            std::path::Component::ParentDir if parts.file_name().is_some() => {
+                parts.pop();
+            }
+            other => parts.push(other),
+        }
+    }
+    parts
+}

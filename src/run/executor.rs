@@ -1,0 +1,108 @@
+//! Runs a list of instructions over Candle tensors.
+
+use std::time::Instant;
+
+use candle_core::{Device, Tensor};
+
+use crate::ops::Call;
+use crate::plan::{Program, Register};
+
+use super::profile::Account;
+
+/// The tensors of a running program; an empty register frees its tensor.
+#[derive(Default)]
+pub struct Registers(Vec<Option<Tensor>>);
+
+impl Registers {
+    pub fn new(program: &Program) -> Registers {
+        Registers(vec![None; program.registers])
+    }
+
+    pub fn put(&mut self, register: Register, tensor: Tensor) {
+        self.0[register.0 as usize] = Some(tensor);
+    }
+
+    pub fn empty(&mut self, register: Register) {
+        self.0[register.0 as usize] = None;
+    }
+
+    pub fn get(&self, register: Register) -> Option<&Tensor> {
+        self.0[register.0 as usize].as_ref()
+    }
+}
+
+/// An instruction that could not be carried out.
+#[derive(Debug)]
+pub struct Failed {
+    /// Its place in the program.
+    pub at: usize,
+    pub error: candle_core::Error,
+}
+
+/// Runs all instructions. The registers hold the inputs before and the outputs after.
+pub fn execute(
+    program: &Program,
+    registers: &mut Registers,
+    device: &Device,
+    account: Option<&mut Account>,
+) -> Result<(), Failed> {
+    match account {
+        None => run::<false>(program, registers, device, &mut []),
+        Some(account) => {
+            account.instructions += program.instructions.len() as u64;
+            account.runs += 1;
+            run::<true>(program, registers, device, account.nanos(program.instructions.len()))
+        }
+    }
+}
+
+/// `TIMED` adds each kernel's nanoseconds to its place in `nanos`.
+fn run<const TIMED: bool>(
+    program: &Program,
+    registers: &mut Registers,
+    device: &Device,
+    nanos: &mut [u64],
+) -> Result<(), Failed> {
+    // One vector for all calls: what an instruction costs besides its kernel is a few reference counts.
+    let mut inputs: Vec<Tensor> = Vec::with_capacity(8);
+    for (at, instruction) in program.instructions.iter().enumerate() {
+        for register in &instruction.inputs {
+            match &registers.0[register.0 as usize] {
+                Some(tensor) => inputs.push(tensor.clone()),
+                None => return Err(missing(at, *register)),
+            }
+        }
+        let call = Call { attrs: &instruction.attrs, inputs: &inputs, results: &instruction.results, device };
+        let begun = TIMED.then(Instant::now);
+        let results = (instruction.op.kernel)(&call).map_err(|error| Failed { at, error })?;
+        if let Some(begun) = begun {
+            nanos[at] += begun.elapsed().as_nanos() as u64;
+        }
+        if results.len() != instruction.outputs.len() {
+            let error = candle_core::Error::Msg(format!(
+                "`{}` gave {} results instead of {}",
+                instruction.op.name,
+                results.len(),
+                instruction.outputs.len()
+            ));
+            return Err(Failed { at, error });
+        }
+        debug_assert!(
+            results.iter().zip(&instruction.results).all(|(have, want)| have.dims() == want.shape),
+            "`{}` gave a result of another shape than its type says",
+            instruction.op.name
+        );
+        inputs.clear();
+        for (register, result) in instruction.outputs.iter().zip(results) {
+            registers.0[register.0 as usize] = Some(result);
+        }
+        for register in &instruction.free {
+            registers.0[register.0 as usize] = None;
+        }
+    }
+    Ok(())
+}
+
+fn missing(at: usize, register: Register) -> Failed {
+    Failed { at, error: candle_core::Error::Msg(format!("register {} is empty", register.0)) }
+}

@@ -1,0 +1,188 @@
+//! Tensors in files: npy and safetensors.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Device, Tensor};
+
+use crate::diagnostics::{Code, Diagnostic, nearest};
+
+use super::fault::{self, Fault};
+
+/// All tensors of a safetensors file.
+pub fn read_safetensors(path: &Path) -> Result<HashMap<String, Tensor>, Fault> {
+    let bytes = std::fs::read(path).map_err(|error| fault::read(path, &error))?;
+    candle_core::safetensors::load_buffer(&bytes, &Device::Cpu).map_err(|error| {
+        corrupt(path, "is no whole safetensors file", &error).help("write it again, or fetch it again").into()
+    })
+}
+
+/// One tensor of a safetensors file.
+pub fn read_tensor(path: &Path, name: &str) -> Result<Tensor, Fault> {
+    let tensors = read_safetensors(path)?;
+    tensors.get(name).cloned().ok_or_else(|| no_tensor(path, name, tensors.keys()))
+}
+
+/// An array written by `numpy.save`.
+pub fn read_npy(path: &Path) -> Result<Tensor, Fault> {
+    let bytes = std::fs::read(path).map_err(|error| fault::read(path, &error))?;
+    check_npy(path, &bytes)?;
+    Tensor::read_npy(path).map_err(|error| {
+        corrupt(path, "is no whole npy file", &error).help("write it again with `numpy.save`").into()
+    })
+}
+
+/// Whether the file has as many bytes as its header asks for; a longer or shorter one is not what was written.
+fn check_npy(path: &Path, bytes: &[u8]) -> Result<(), Fault> {
+    let fail = |what: String| -> Fault {
+        let headline = format!("`{}` {what}", path.display());
+        Diagnostic::error(Code::FileCorrupt, headline).help("write it again with `numpy.save`").into()
+    };
+    if !bytes.starts_with(b"\x93NUMPY") {
+        return Err(fail("is no npy file: it does not begin with `\\x93NUMPY`".into()));
+    }
+    let length = |range: std::ops::Range<usize>| -> Option<usize> {
+        let bytes = bytes.get(range)?;
+        Some(bytes.iter().rev().fold(0, |number, byte| number << 8 | *byte as usize))
+    };
+    let (start, header) = match bytes.get(6) {
+        Some(1) => (10, length(8..10)),
+        _ => (12, length(8..12)),
+    };
+    let body = header.and_then(|header| bytes.len().checked_sub(start + header));
+    let (Some(header), Some(body)) = (header, body) else { return Err(fail("is cut within its header".into())) };
+    let header = String::from_utf8_lossy(&bytes[start..start + header]);
+    let shape = header.split_once('(').and_then(|(_, rest)| rest.split_once(')')).map(|(shape, _)| shape);
+    let sizes = shape.map(|shape| shape.split(',').map(str::trim).filter(|size| !size.is_empty()));
+    let count = sizes.and_then(|mut sizes| {
+        sizes.try_fold(1usize, |product, size| product.checked_mul(size.parse().ok()?))
+    });
+    let width = header
+        .split_once("descr")
+        .and_then(|(_, rest)| rest.split(['\'', '"']).nth(2))
+        .and_then(|kind| kind.get(2..)?.parse::<usize>().ok());
+    let Some(wanted) = count.zip(width).and_then(|(count, width)| count.checked_mul(width)) else {
+        return Err(fail("has no readable header".into()));
+    };
+    if body != wanted {
+        return Err(fail(format!("is cut or too long: its header asks for {wanted} bytes, {body} follow")));
+    }
+    Ok(())
+}
+
+/// Reads `FILE.npy` or `FILE.safetensors:KEY`; without a key, the file's only tensor.
+pub fn read_argument(text: &str) -> Result<Tensor, Fault> {
+    if text.ends_with(".npy") {
+        return read_npy(Path::new(text));
+    }
+    if let Some((file, key)) = text.rsplit_once(".safetensors:") {
+        return read_tensor(Path::new(&format!("{file}.safetensors")), key);
+    }
+    if text.ends_with(".safetensors") {
+        let path = Path::new(text);
+        let tensors = read_safetensors(path)?;
+        let mut names: Vec<&String> = tensors.keys().collect();
+        names.sort();
+        return match names.as_slice() {
+            [name] => Ok(tensors[*name].clone()),
+            _ => Err(Box::new(
+                Diagnostic::error(Code::FileWrongSize, format!("`{text}` holds {} tensors", names.len()))
+                    .help(format!("name one of them: `{text}:{}`", names.first().map_or("NAME", |name| name))),
+            )),
+        };
+    }
+    Err(Box::new(
+        Diagnostic::error(Code::FileCorrupt, format!("`{text}` is neither .npy nor .safetensors"))
+            .help("write `FILE.npy` or `FILE.safetensors:KEY`"),
+    ))
+}
+
+/// The file has no tensor of that name.
+pub fn no_tensor<'a>(path: &Path, name: &str, known: impl Iterator<Item = &'a String>) -> Fault {
+    let mut known: Vec<&str> = known.map(String::as_str).collect();
+    known.sort_unstable();
+    let help = match nearest(name, known.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None if known.is_empty() => "the file is empty".into(),
+        None => format!("it has {}{}", known.iter().take(8).map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", "),
+            if known.len() > 8 { ", …" } else { "" }),
+    };
+    Box::new(
+        Diagnostic::error(Code::FileWrongSize, format!("`{}` has no tensor `{name}`", path.display())).help(help),
+    )
+}
+
+/// Writes a safetensors file beside its place first, so that a whole file stands there at any moment.
+pub fn write_safetensors(path: &Path, tensors: &[(String, Tensor)]) -> Result<(), Fault> {
+    let mut cpu = HashMap::new();
+    for (name, tensor) in tensors {
+        let tensor = tensor.to_device(&Device::Cpu).and_then(|tensor| tensor.contiguous());
+        cpu.insert(name.clone(), tensor.map_err(|error| fault::candle("a tensor could not be read back", &error))?);
+    }
+    whole_file(path, &|part| candle_core::safetensors::save(&cpu, part))
+}
+
+/// Writes an npy file in the same way.
+pub fn write_npy(path: &Path, tensor: &Tensor) -> Result<(), Fault> {
+    // The writer knows no bytes but those of numbers; flags go out as they are stored.
+    let tensor = match tensor.dtype() {
+        DType::BF16 | DType::F16 => tensor.to_dtype(DType::F32),
+        _ => tensor.contiguous(),
+    };
+    let tensor = tensor.and_then(|tensor| tensor.to_device(&Device::Cpu));
+    let tensor = tensor.map_err(|error| fault::candle("a tensor could not be read back", &error))?;
+    whole_file(path, &|part| tensor.write_npy(part))
+}
+
+/// Text, in the same way.
+pub fn write_text(path: &Path, text: &str) -> Result<(), Fault> {
+    whole_file(path, &|part| {
+        let mut file = std::fs::File::create(part)?;
+        file.write_all(text.as_bytes())?;
+        Ok(())
+    })
+}
+
+fn whole_file(path: &Path, write: &dyn Fn(&Path) -> candle_core::Result<()>) -> Result<(), Fault> {
+    let part = part_of(path);
+    let done = write(&part).map_err(|error| write_fault(path, &error)).and_then(|()| {
+        sync(&part).and_then(|()| std::fs::rename(&part, path)).map_err(|error| fault::write(path, &error))
+    });
+    if done.is_err() {
+        // Half a file serves nobody, and it may be what filled the disk.
+        let _ = std::fs::remove_file(&part);
+    }
+    done
+}
+
+fn part_of(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(".part");
+    path.with_file_name(name)
+}
+
+/// Makes sure that a file has reached the disk.
+pub fn sync(path: &Path) -> std::io::Result<()> {
+    std::fs::File::open(path)?.sync_all()
+}
+
+/// Candle wraps the system's reason, which is what the user needs.
+fn write_fault(path: &Path, error: &candle_core::Error) -> Fault {
+    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(inner) = source {
+        if let Some(io) = inner.downcast_ref::<std::io::Error>() {
+            return fault::write(path, io);
+        }
+        source = inner.source();
+    }
+    let text = error.to_string();
+    let reason = text.lines().next().unwrap_or("no reason given");
+    fault::write(path, &std::io::Error::other(reason.to_owned()))
+}
+
+fn corrupt(path: &Path, what: &str, error: &candle_core::Error) -> Diagnostic {
+    let text = error.to_string();
+    let reason = text.lines().next().unwrap_or("no reason given");
+    Diagnostic::error(Code::FileCorrupt, format!("`{}` {what}: {reason}", path.display()))
+}

@@ -1,0 +1,241 @@
+//! Finding what made a number that is not finite: a step is run again from its inputs, one instruction at a time.
+
+use std::collections::HashMap;
+
+use candle_core::{Device, Tensor};
+
+use crate::graph::OriginId;
+use crate::kernels::{Elements, par};
+use crate::ops::Call;
+use crate::plan::{Program, Register};
+
+use super::executor::Registers;
+use super::stage::{is_float, shape_text};
+use super::store::numbers;
+
+/// Elements that one block of the check covers.
+const BLOCK: usize = 64 * 1024;
+
+/// Whether every element is finite. What is no float always is.
+pub fn all_finite(tensor: &Tensor) -> candle_core::Result<bool> {
+    if !is_float(tensor) {
+        return Ok(true);
+    }
+    if !tensor.device().is_cpu() {
+        // x - x is 0 where x is finite, NaN elsewhere.
+        let sum = (tensor - tensor)?.sum_all()?.to_dtype(candle_core::DType::F64)?.to_scalar::<f64>()?;
+        return Ok(sum == 0.0);
+    }
+    let tensor = tensor.contiguous()?;
+    macro_rules! check {
+        ($element:ty) => {{
+            let elements = Elements::<$element>::of(&tensor)?;
+            let elements: &[$element] = &elements;
+            par::fold_blocks(
+                elements.len(),
+                BLOCK,
+                // Without a branch, so that the loop is vectorised.
+                |range| elements[range].iter().fold(true, |finite, x| finite & x.is_finite()),
+                |a, b| a & b,
+            )
+            .unwrap_or(true)
+        }};
+    }
+    Ok(match tensor.dtype() {
+        candle_core::DType::F64 => check!(f64),
+        candle_core::DType::F32 => check!(f32),
+        _ => true,
+    })
+}
+
+fn has_nan(tensor: &Tensor) -> bool {
+    is_float(tensor) && numbers(tensor).is_ok_and(|numbers| numbers.iter().any(|x| x.is_nan()))
+}
+
+/// What made the first number that is not finite.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Culprit {
+    /// Name of the node, and its op; none for what came into the step.
+    pub node: Option<(String, &'static str)>,
+    /// `NaN` or `infinity`.
+    pub gave: &'static str,
+    pub origin: OriginId,
+    /// Name, type and range of each operand.
+    pub operands: Vec<String>,
+    /// The input, by its position, that was not finite already.
+    pub input: Option<Source>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Position in the step's inputs.
+    Input(usize),
+    /// Position in what the loader passes.
+    Passed(usize),
+}
+
+/// What a value was when the step was run again.
+#[derive(Clone, Copy)]
+struct Made {
+    /// None for inputs.
+    by: Option<usize>,
+    finite: bool,
+    nan: bool,
+}
+
+/// Runs `program` again and walks from the first of `roots` that is not finite back to where that began. `fresh` gives the
+/// registers as they were at the start.
+pub fn culprit(
+    program: &Program,
+    passed: &[Register],
+    fresh: &dyn Fn() -> Option<Registers>,
+    roots: &[Register],
+    device: &Device,
+) -> Option<Culprit> {
+    let history = replay(program, fresh()?, device);
+    let start = roots.iter().find_map(|root| {
+        let made = history.last.get(root)?;
+        (!made.finite).then_some((*root, *made))
+    });
+    let (mut register, mut made) = start?;
+    loop {
+        let Some(at) = made.by else {
+            let source = program
+                .inputs
+                .iter()
+                .find(|(_, have)| *have == register)
+                .map(|(position, _)| Source::Input(*position))
+                .or_else(|| passed.iter().position(|have| *have == register).map(Source::Passed));
+            return Some(Culprit {
+                node: None,
+                gave: gave(&made),
+                origin: OriginId::default(),
+                operands: Vec::new(),
+                input: source,
+            });
+        };
+        let operands = &history.operands[at];
+        let bad = || operands.iter().enumerate().filter(|(_, operand)| !operand.finite);
+        // NaN comes from NaN where there is one, otherwise from an infinity.
+        let next = bad().find(|(_, operand)| operand.nan).or_else(|| bad().next());
+        match next {
+            // A constant that is infinite on purpose is not where things went wrong, but where it is used is.
+            Some((_, operand)) if is_constant(program, operand) => return Some(describe(program, at, &made, fresh, device)),
+            Some((position, operand)) => {
+                register = program.instructions[at].inputs[position];
+                made = *operand;
+            }
+            None => return Some(describe(program, at, &made, fresh, device)),
+        }
+    }
+}
+
+fn gave(made: &Made) -> &'static str {
+    if made.nan { "NaN" } else { "infinity" }
+}
+
+fn is_constant(program: &Program, made: &Made) -> bool {
+    made.by.is_some_and(|at| program.instructions[at].inputs.is_empty())
+}
+
+struct History {
+    /// What each register held last.
+    last: HashMap<Register, Made>,
+    /// For each instruction, what its operands were.
+    operands: Vec<Vec<Made>>,
+}
+
+fn replay(program: &Program, mut registers: Registers, device: &Device) -> History {
+    let look = |by: Option<usize>, tensor: &Tensor| {
+        let finite = all_finite(tensor).unwrap_or(true);
+        Made { by, finite, nan: !finite && has_nan(tensor) }
+    };
+    let mut last = HashMap::new();
+    for at in 0..program.registers {
+        let register = Register(at as u32);
+        if let Some(tensor) = registers.get(register) {
+            last.insert(register, look(None, tensor));
+        }
+    }
+    let mut operands = Vec::new();
+    step_through(program, &mut registers, device, program.instructions.len(), &mut |at, results| {
+        let instruction = &program.instructions[at];
+        operands.push(instruction.inputs.iter().filter_map(|register| last.get(register).copied()).collect());
+        for (register, result) in instruction.outputs.iter().zip(results) {
+            last.insert(*register, look(Some(at), result));
+        }
+    });
+    History { last, operands }
+}
+
+/// Runs the first `count` instructions, showing each one's results. Registers that the last one of them would free stay.
+fn step_through(
+    program: &Program,
+    registers: &mut Registers,
+    device: &Device,
+    count: usize,
+    seen: &mut dyn FnMut(usize, &[Tensor]),
+) {
+    for (at, instruction) in program.instructions.iter().take(count).enumerate() {
+        let inputs: Option<Vec<Tensor>> =
+            instruction.inputs.iter().map(|register| registers.get(*register).cloned()).collect();
+        let Some(inputs) = inputs else { return };
+        let call = Call { attrs: &instruction.attrs, inputs: &inputs, results: &instruction.results, device };
+        let Ok(results) = (instruction.op.kernel)(&call) else { return };
+        seen(at, &results);
+        for (register, result) in instruction.outputs.iter().zip(results) {
+            registers.put(*register, result);
+        }
+        instruction.free.iter().for_each(|register| registers.empty(*register));
+    }
+}
+
+fn describe(
+    program: &Program,
+    at: usize,
+    made: &Made,
+    fresh: &dyn Fn() -> Option<Registers>,
+    device: &Device,
+) -> Culprit {
+    let instruction = &program.instructions[at];
+    let mut operands = Vec::new();
+    if let Some(mut registers) = fresh() {
+        let mut names: HashMap<Register, String> = HashMap::new();
+        step_through(program, &mut registers, device, at, &mut |at, _| {
+            for register in &program.instructions[at].outputs {
+                names.insert(*register, program.instructions[at].name.to_string());
+            }
+        });
+        for register in &instruction.inputs {
+            let Some(tensor) = registers.get(*register) else { continue };
+            let name = names.get(register).map(|name| format!("`{name}` ")).unwrap_or_default();
+            operands.push(format!("{name}{}, {}", shape_text(tensor), range(tensor)));
+        }
+    }
+    Culprit {
+        node: Some((instruction.name.to_string(), instruction.op.name)),
+        gave: gave(made),
+        origin: instruction.origin,
+        operands,
+        input: None,
+    }
+}
+
+/// `from -1.5 to 3`, with what is not finite counted.
+fn range(tensor: &Tensor) -> String {
+    let Ok(numbers) = numbers(tensor) else { return "unreadable".into() };
+    let finite: Vec<f64> = numbers.iter().copied().filter(|x| x.is_finite()).collect();
+    let least = finite.iter().copied().fold(f64::INFINITY, f64::min);
+    let most = finite.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let mut text = match finite.is_empty() {
+        true if numbers.is_empty() => "empty".into(),
+        true => "nothing finite".into(),
+        false if least == most => format!("all {}", crate::events::quantity(least)),
+        false => format!("from {} to {}", crate::events::quantity(least), crate::events::quantity(most)),
+    };
+    let others = numbers.len() - finite.len();
+    if others > 0 {
+        text += &format!(" ({others} not finite)");
+    }
+    text
+}

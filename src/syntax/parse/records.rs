@@ -1,0 +1,174 @@
+//! Braces: a block or a record, by what stands inside and where.
+
+use std::sync::Arc;
+
+use pest::iterators::Pair;
+
+use super::statements::block_of_expr;
+use super::{Builder, Parts, Rule};
+use crate::diagnostics::{Code, Diagnostic};
+use crate::source::Span;
+use crate::syntax::tree::*;
+
+/// What one pair of braces holds.
+struct Contents {
+    items: Vec<Item>,
+    /// A comma stands between or behind items.
+    commas: bool,
+    span: Span,
+}
+
+enum Item {
+    Entry(RecordItem, Span),
+    Statement(Statement),
+}
+
+impl Builder<'_> {
+    /// Braces after a header, `else` or `|…|`.
+    pub(super) fn block(&self, pair: Pair<'_, Rule>) -> Block {
+        let contents = self.contents(pair);
+        let span = contents.span;
+        if contents.is_record() && !contents.is_one_value() {
+            let record = self.record(contents);
+            let statement = Statement { kind: StatementKind::Expr(record), span, doc: None };
+            return Block { statements: vec![statement], span };
+        }
+        Block { statements: self.only_statements(contents), span }
+    }
+
+    /// Braces where a value stands.
+    pub(super) fn braces_value(&self, pair: Pair<'_, Rule>) -> Expr {
+        let contents = self.contents(pair);
+        let span = contents.span;
+        if contents.items.is_empty() || contents.is_record() || contents.is_one_value() {
+            return self.record(contents);
+        }
+        let statements = self.only_statements(contents);
+        Expr { kind: ExprKind::Block(Arc::new(Block { statements, span })), span }
+    }
+
+    fn contents(&self, pair: Pair<'_, Rule>) -> Contents {
+        let span = self.span(&pair);
+        let mut contents = Contents { items: Vec::new(), commas: false, span };
+        let mut parts = Parts::of(pair);
+        while let Some(part) = parts.next() {
+            let span = self.span(&part);
+            match part.as_rule() {
+                Rule::item_sep => contents.commas |= part.as_str().contains(','),
+                Rule::spread => {
+                    if let Some(base) = Parts::of(part).next() {
+                        contents.items.push(Item::Entry(RecordItem::Spread(self.expr(base)), span));
+                    }
+                }
+                Rule::field => {
+                    let mut parts = Parts::of(part);
+                    if let (Some(name), Some(value)) = (parts.next(), parts.next()) {
+                        let field = RecordItem::Field { name: self.name(&name), value: self.expr(value) };
+                        contents.items.push(Item::Entry(field, span));
+                    }
+                }
+                _ => contents.items.push(Item::Statement(self.statement(part))),
+            }
+        }
+        contents
+    }
+
+    /// The record of these contents; what is no entry is reported.
+    fn record(&self, contents: Contents) -> Expr {
+        let mut entries = Vec::new();
+        for item in contents.items {
+            match item {
+                Item::Entry(entry, _) => entries.push(entry),
+                Item::Statement(Statement { kind: StatementKind::Expr(value), .. }) if is_path(&value) => {
+                    entries.push(RecordItem::Pun(value));
+                }
+                Item::Statement(Statement { kind: StatementKind::Error, .. }) => {
+                    return Expr { kind: ExprKind::Error, span: contents.span };
+                }
+                Item::Statement(statement) => {
+                    self.nameless(&statement);
+                    return Expr { kind: ExprKind::Error, span: contents.span };
+                }
+            }
+        }
+        Expr { kind: ExprKind::Record(entries), span: contents.span }
+    }
+
+    fn only_statements(&self, contents: Contents) -> Vec<Statement> {
+        let mut statements = Vec::new();
+        for item in contents.items {
+            match item {
+                Item::Statement(statement) => statements.push(statement),
+                Item::Entry(entry, span) => {
+                    self.entry_among_statements(&entry, span);
+                    statements.push(Statement { kind: StatementKind::Error, span, doc: None });
+                }
+            }
+        }
+        statements
+    }
+
+    fn nameless(&self, statement: &Statement) {
+        let fault = match statement.kind {
+            StatementKind::Expr(_) => Diagnostic::error(Code::Syntax, "an entry of a record needs a name")
+                .label(statement.span, "this value has none")
+                .help("write `name: value`; only `x` and `a.x` name themselves"),
+            _ => Diagnostic::error(Code::Syntax, "a statement cannot stand in a record")
+                .label(statement.span, "a statement among entries")
+                .help("end each statement with a newline or `;` and remove the commas"),
+        };
+        self.report(fault);
+    }
+
+    fn entry_among_statements(&self, entry: &RecordItem, span: Span) {
+        let help = match entry {
+            RecordItem::Spread(_) => "put braces around the record: `{ ..base, name: value }`".to_string(),
+            RecordItem::Field { name, .. } => {
+                format!("for a record put braces around it; to name a value write `let {} = …`", name.text)
+            }
+            RecordItem::Pun(_) => "put braces around the record".to_string(),
+        };
+        self.report(
+            Diagnostic::error(Code::Syntax, "an entry of a record stands among statements")
+                .label(span, "not a statement")
+                .help(help),
+        );
+    }
+}
+
+impl Contents {
+    /// Only entries, or bare names with a comma.
+    fn is_record(&self) -> bool {
+        let entries = self.items.iter().any(|item| matches!(item, Item::Entry(..)));
+        let statements = self.items.iter().any(|item| match item {
+            Item::Entry(..) => false,
+            Item::Statement(statement) => !matches!(&statement.kind, StatementKind::Expr(value) if is_path(value)),
+        });
+        (self.commas && !self.items.is_empty()) || (entries && !statements)
+    }
+
+    /// One bare `x` or `a.b`: the value in a block, a record elsewhere.
+    fn is_one_value(&self) -> bool {
+        !self.commas
+            && matches!(self.items.as_slice(), [Item::Statement(Statement { kind: StatementKind::Expr(value), .. })] if is_path(value))
+    }
+}
+
+/// `x` or `a.b.c`, which names itself in a record.
+fn is_path(value: &Expr) -> bool {
+    match &value.kind {
+        ExprKind::Name(_) => true,
+        ExprKind::Field { base, .. } => is_path(base),
+        _ => false,
+    }
+}
+
+impl Builder<'_> {
+    /// The body of a lambda: braces or an expression.
+    pub(super) fn body(&self, pair: Pair<'_, Rule>) -> Arc<Block> {
+        match pair.as_rule() {
+            Rule::braces => Arc::new(self.block(pair)),
+            _ => Arc::new(block_of_expr(self.expr(pair))),
+        }
+    }
+}
