@@ -187,7 +187,8 @@ impl Printer {
                     _ => {}
                 }
             }
-            let mut nested = Printer { out: std::mem::take(&mut self.out), suffix: std::mem::take(&mut self.suffix), ..*self };
+            let mut nested =
+                Printer { out: std::mem::take(&mut self.out), suffix: std::mem::take(&mut self.suffix), ..*self };
             nested.run_at(indent, &item.clone().group());
             *self = nested;
         }
@@ -269,13 +270,8 @@ mod tests {
     use super::*;
 
     fn call(width: usize) -> String {
-        let arguments = Doc::all([
-            Doc::soft(),
-            Doc::text("first,"),
-            Doc::line(),
-            Doc::text("second"),
-            Doc::either(",", ""),
-        ]);
+        let arguments =
+            Doc::all([Doc::soft(), Doc::text("first,"), Doc::line(), Doc::text("second"), Doc::either(",", "")]);
         Doc::all([Doc::text("f("), arguments.nest(2), Doc::soft(), Doc::text(")")]).group().print(width)
     }
 
@@ -291,20 +287,24 @@ mod tests {
 
     #[test]
     fn a_comment_waits_for_the_end_of_the_line() {
-        let doc = Doc::all([Doc::text("a"), Doc::suffix("  # why"), Doc::text(","), Doc::line(), Doc::text("b")]).group();
+        let doc =
+            Doc::all([Doc::text("a"), Doc::suffix("  # why"), Doc::text(","), Doc::line(), Doc::text("b")]).group();
         assert_eq!(doc.print(80), "a,  # why\nb\n");
     }
 
     #[test]
     fn a_fill_breaks_only_where_it_must() {
-        let item = |at: usize| (if at == 0 { Doc::nothing() } else { Doc::all([Doc::text(","), Doc::line()]) }, Doc::text("100"));
+        let item = |at: usize| {
+            (if at == 0 { Doc::nothing() } else { Doc::all([Doc::text(","), Doc::line()]) }, Doc::text("100"))
+        };
         let doc = Doc::all([Doc::text("["), Doc::fill((0..5).map(item).collect()).nest(1), Doc::text("]")]);
         assert_eq!(doc.print(15), "[100, 100, 100,\n 100, 100]\n");
     }
 
     #[test]
     fn an_inner_newline_does_not_break_the_outer_group() {
-        let inner = Doc::all([Doc::text("{"), Doc::all([Doc::hard(), Doc::text("x")]).nest(2), Doc::hard(), Doc::text("}")]);
+        let inner =
+            Doc::all([Doc::text("{"), Doc::all([Doc::hard(), Doc::text("x")]).nest(2), Doc::hard(), Doc::text("}")]);
         let doc = Doc::all([Doc::text("a"), Doc::line(), Doc::text("b"), Doc::line(), inner.group()]).group();
         assert_eq!(doc.print(80), "a b {\n  x\n}\n");
     }

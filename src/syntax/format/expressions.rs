@@ -164,7 +164,8 @@ impl Formatter<'_> {
 
     /// `(a, name: b)`; a function with a block, a list or a record at the end stays on the line of the bracket.
     pub(super) fn arguments(&self, arguments: &[Argument], end: u32) -> Doc {
-        let start_of = |argument: &Argument| argument.name.as_ref().map_or(argument.value.span.start, |name| name.span.start);
+        let start_of =
+            |argument: &Argument| argument.name.as_ref().map_or(argument.value.span.start, |name| name.span.start);
         let comments = self.comments.get(self.next.get()).is_some_and(|comment| {
             let first = arguments.first().map_or(end, start_of);
             let last = arguments.last().map_or(end, start_of);
@@ -173,7 +174,8 @@ impl Formatter<'_> {
         if let ([first @ .., last], false) = (arguments, comments)
             && self.hugs(&last.value, first.is_empty())
         {
-            let first: Vec<Doc> = first.iter().map(|argument| Doc::all([self.argument(argument), text(", ")])).collect();
+            let first: Vec<Doc> =
+                first.iter().map(|argument| Doc::all([self.argument(argument), text(", ")])).collect();
             if !first.iter().any(Doc::must_break) {
                 let last = self.argument(last);
                 let closing = self.closing_gap(end, Doc::nothing());
@@ -189,7 +191,11 @@ impl Formatter<'_> {
     fn hugs(&self, value: &Expr, alone: bool) -> bool {
         match &value.kind {
             ExprKind::Lambda { body, .. } => self.begins_with(body.span, "{"),
-            ExprKind::List(_) | ExprKind::Comprehension { .. } | ExprKind::Record(_) | ExprKind::Block(_) | ExprKind::Call { .. } => alone,
+            ExprKind::List(_)
+            | ExprKind::Comprehension { .. }
+            | ExprKind::Record(_)
+            | ExprKind::Block(_)
+            | ExprKind::Call { .. } => alone,
             _ => false,
         }
     }
@@ -219,7 +225,9 @@ impl Formatter<'_> {
             docs.push(self.gap(block.span.start, text(" ")));
             docs.push(text("else "));
             match block.statements.first().map(|statement| &statement.kind) {
-                Some(StatementKind::Expr(nested)) if !self.begins_with(block.span, "{") => docs.push(self.if_expr(nested)),
+                Some(StatementKind::Expr(nested)) if !self.begins_with(block.span, "{") => {
+                    docs.push(self.if_expr(nested))
+                }
                 _ => docs.push(self.block(block)),
             }
         }
@@ -239,7 +247,9 @@ impl Formatter<'_> {
         let strength = strength(expr);
         let mut links = Vec::new();
         let mut first = expr;
-        while let Some((operator, place, left, right)) = link(first).filter(|_| Some(strength) == Some(self::strength(first))) {
+        while let Some((operator, place, left, right)) =
+            link(first).filter(|_| Some(strength) == Some(self::strength(first)))
+        {
             links.push((operator, place, right));
             first = left;
         }
@@ -266,7 +276,11 @@ impl Formatter<'_> {
             Pattern::Record { fields, span } => {
                 let start_of = |field: &(Name, Name)| field.0.span.start;
                 self.entries(("{", "}"), fields, span.end.saturating_sub(1), start_of, |(field, bound)| {
-                    text(if field.span == bound.span { field.text.to_string() } else { format!("{}: {}", field.text, bound.text) })
+                    text(if field.span == bound.span {
+                        field.text.to_string()
+                    } else {
+                        format!("{}: {}", field.text, bound.text)
+                    })
                 })
             }
             Pattern::List { items, span } => {
@@ -287,7 +301,9 @@ impl Formatter<'_> {
                 join(words, &text(" | "))
             }
             TypeKind::Arrow(from, to) => Doc::all([self.type_expr(from), text(" -> "), self.type_expr(to)]),
-            TypeKind::Bounded { element, limit } => Doc::all([text(format!("{}<", element.text)), self.expr(limit), text(">")]),
+            TypeKind::Bounded { element, limit } => {
+                Doc::all([text(format!("{}<", element.text)), self.expr(limit), text(">")])
+            }
             TypeKind::Tensor { element, limit, sizes } => {
                 let element = element.as_ref().map_or(String::new(), |name| name.text.to_string());
                 let limit = limit.as_ref().map(|limit| Doc::all([text("<"), self.expr(limit), text(">")]));
@@ -304,8 +320,13 @@ impl Formatter<'_> {
                 let fields = fields.iter().map(field);
                 let entries = std::iter::once(base).chain(fields).collect();
                 let between = Doc::all([text(","), Doc::line()]);
-                Doc::all([text("{"), Doc::all([Doc::line(), join(entries, &between)]).nest(INDENT), Doc::line(), text("}")])
-                    .group()
+                Doc::all([
+                    text("{"),
+                    Doc::all([Doc::line(), join(entries, &between)]).nest(INDENT),
+                    Doc::line(),
+                    text("}"),
+                ])
+                .group()
             }
         }
     }

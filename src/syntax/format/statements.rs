@@ -17,7 +17,9 @@ impl Formatter<'_> {
             StatementKind::Error => text(self.source(statement.span).trim_end()),
             StatementKind::Expr(value) => self.expr(value),
             StatementKind::Use { path, names } => self.use_statement(path, names),
-            StatementKind::Option { name, value } => Doc::all([text(format!("option {}: ", name.text)), self.expr(value)]),
+            StatementKind::Option { name, value } => {
+                Doc::all([text(format!("option {}: ", name.text)), self.expr(value)])
+            }
             StatementKind::Param { name, ty, value } => self.named("param", name, ty.as_ref(), "=", value.as_ref()),
             StatementKind::Type { name, ty } => Doc::all([text(format!("type {} = ", name.text)), self.type_expr(ty)]),
             StatementKind::Data { name, params, value } => self.data(name, params.as_deref(), value),
@@ -261,16 +263,26 @@ impl Formatter<'_> {
 
     fn options(&self, options: &[Argument], before: u32) -> Doc {
         let end = options.last().map_or(before, |last| last.value.span.end);
-        if options.is_empty() { Doc::nothing() } else { self.arguments(options, end + self.to_closer(end).saturating_sub(1)) }
+        if options.is_empty() {
+            Doc::nothing()
+        } else {
+            self.arguments(options, end + self.to_closer(end).saturating_sub(1))
+        }
     }
 
     fn axes(&self, axes: &[Axis], before: u32) -> Doc {
         let end = axes.last().map_or(before, |last| last.value.span.end);
         let end = end + self.to_closer(end).saturating_sub(1);
-        self.entries(("(", ")"), axes, end, |axis| axis.name.span.start, |axis| {
-            let sign = if axis.fixed { ": " } else { " in " };
-            Doc::all([text(format!("{}{sign}", axis.name.text)), self.expr(&axis.value)])
-        })
+        self.entries(
+            ("(", ")"),
+            axes,
+            end,
+            |axis| axis.name.span.start,
+            |axis| {
+                let sign = if axis.fixed { ": " } else { " in " };
+                Doc::all([text(format!("{}{sign}", axis.name.text)), self.expr(&axis.value)])
+            },
+        )
     }
 
     fn loop_statement(

@@ -5,14 +5,25 @@ use std::sync::Arc;
 use pest::iterators::Pair;
 
 use super::{Builder, Parts, Rule, has};
+use crate::source::Span;
 use crate::syntax::tree::*;
 
 impl Builder<'_> {
     pub(super) fn statement(&self, pair: Pair<'_, Rule>) -> Statement {
         let span = self.span(&pair);
         let doc = self.doc_above(span.start as usize);
+        let unread = has(&pair, Rule::broken).then(|| self.unread(&pair));
         let kind = pair.into_inner().next().and_then(|inner| self.statement_kind(inner));
-        Statement { kind: kind.unwrap_or(StatementKind::Error), span, doc }
+        Statement { kind: kind.unwrap_or(StatementKind::Error), span: unread.unwrap_or(span), doc }
+    }
+
+    /// The place that recovery took out: from its mark over the blanks behind it.
+    fn unread(&self, pair: &Pair<'_, Rule>) -> Span {
+        let (start, end) = (pair.as_span().start(), pair.as_span().end());
+        let rest = pair.get_input().get(end..).unwrap_or("");
+        let blanks = rest.len() - rest.trim_start_matches(' ').len();
+        let length = self.text.get(start..end + blanks).map_or(1, |text| text.trim_end().len());
+        Span::new(self.source, start, start + length)
     }
 
     fn statement_kind(&self, pair: Pair<'_, Rule>) -> Option<StatementKind> {
@@ -172,7 +183,7 @@ impl Builder<'_> {
             Rule::study => {
                 let axes = self.axes(parts.next()?);
                 let table = parts.take(Rule::clock).and_then(|p| self.clock(p));
-                let nothing = Block { statements: Vec::new(), span: crate::source::Span::new(self.source, end, end) };
+                let nothing = Block { statements: Vec::new(), span: Span::new(self.source, end, end) };
                 Some(StatementKind::Study { axes, table, body: parts.next().map_or(nothing, |p| self.block(p)) })
             }
             _ => Some(StatementKind::Test { name: self.text(parts.next()?), body: self.block(parts.next()?) }),
