@@ -8,6 +8,8 @@ use crate::source::{SourceId, Span};
 
 /// Stands in the copy where a statement was taken out.
 pub const BROKEN: u8 = 1;
+/// Stands in the copy for a character that no rule reads.
+const UNREADABLE: u8 = b'?';
 
 /// Nesting deeper than this is refused before the grammar recurses.
 pub const MAX_DEPTH: usize = 200;
@@ -138,7 +140,7 @@ impl Scanner<'_> {
                 }
                 // A control character that the copy gives a meaning of its own.
                 BROKEN => {
-                    self.copy[at] = b'?';
+                    self.copy[at] = UNREADABLE;
                     at += 1;
                     Kind::Other
                 }
@@ -214,7 +216,7 @@ impl Scanner<'_> {
                 self.copy[last - 1] = b' ';
             }
         } else {
-            self.copy[start] = b'?';
+            self.copy[start] = UNREADABLE;
         }
         at
     }
@@ -241,7 +243,7 @@ impl Scanner<'_> {
             chained = match self.word(token) {
                 "|" | "->" => chained + 1,
                 "," => 0,
-                _ if matches!(token.kind, Kind::Open | Kind::Close | Kind::Newline) => 0,
+                _ if token.kind == Kind::Newline => 0,
                 _ => chained,
             };
             deepest = deepest.max(open.len() + chained);
@@ -294,8 +296,11 @@ impl Scanner<'_> {
                         if let Some(depth) = open.iter().rposition(|other| self.partners(*other, *token)) {
                             self.forgotten(open.split_off(depth + 1), open[depth], *token);
                             open.pop();
+                        } else if self.word(&opener) == "{" {
+                            self.stray_closer(*token);
                         } else {
                             self.wrong_closer(opener, *token);
+                            open.pop();
                         }
                     }
                     None => self.stray_closer(*token),
@@ -325,11 +330,7 @@ impl Scanner<'_> {
 
     fn unclosed(&mut self, opener: Token, end: usize, blank: bool) {
         let bracket = &self.text[opener.start..opener.end];
-        let closer = match bracket {
-            "(" => ")",
-            "[" => "]",
-            _ => "}",
-        };
+        let closer = closer_of(bracket);
         let stop = trim_end(self.text.as_bytes(), opener.end, end);
         self.faults.push(
             Diagnostic::error(Code::Syntax, format!("`{bracket}` is never closed"))
@@ -356,15 +357,17 @@ impl Scanner<'_> {
         }
     }
 
+    /// A bracket of the wrong kind is read as the one that was meant.
     fn wrong_closer(&mut self, opener: Token, closer: Token) {
         let (open, close) = (&self.text[opener.start..opener.end], &self.text[closer.start..closer.end]);
+        let meant = closer_of(open);
         self.faults.push(
             Diagnostic::error(Code::Syntax, format!("`{close}` does not close `{open}`"))
                 .label(self.span(closer.start, closer.end), "found here")
                 .label(self.span(opener.start, opener.end), "opened here")
-                .help("close the inner bracket first, or remove this one"),
+                .help(format!("write `{meant}`, or close the inner bracket first")),
         );
-        self.copy[closer.start] = b' ';
+        self.copy[closer.start] = meant.as_bytes()[0];
     }
 
     fn stray_closer(&mut self, closer: Token) {
@@ -374,7 +377,8 @@ impl Scanner<'_> {
                 .label(self.span(closer.start, closer.end), "no bracket is open here")
                 .help("remove it"),
         );
-        self.copy[closer.start] = b' ';
+        // Something that cannot be read, so that its statement is taken out.
+        self.copy[closer.start] = UNREADABLE;
     }
 
     /// Takes everything from the start of the line of `from` up to `to` out of the copy.
@@ -418,7 +422,8 @@ impl Scanner<'_> {
     fn kept(&self, tokens: &[Token]) -> Vec<Token> {
         let bytes = self.text.as_bytes();
         let kept = tokens.iter().filter_map(|token| match self.copy[token.start] {
-            BROKEN => Some(Token { kind: Kind::Other, ..*token }),
+            BROKEN | UNREADABLE => Some(Token { kind: Kind::Other, ..*token }),
+            b')' | b']' | b'}' if token.kind == Kind::Close => Some(*token),
             byte if byte == bytes[token.start] => Some(*token),
             _ => None,
         });
@@ -513,6 +518,14 @@ pub fn blank(copy: &mut [u8], range: std::ops::Range<usize>) {
     }
     copy[range.clone()].fill(b' ');
     copy[range.start] = BROKEN;
+}
+
+fn closer_of(opener: &str) -> &'static str {
+    match opener {
+        "(" => ")",
+        "[" => "]",
+        _ => "}",
+    }
 }
 
 fn line_end(bytes: &[u8], from: usize) -> usize {

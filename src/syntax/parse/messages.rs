@@ -116,11 +116,27 @@ fn end_of(copy: &str, place: usize) -> std::ops::Range<usize> {
 
 /// The expected things in words, the most telling first, at most three.
 fn wanted(expected: &[Rule]) -> String {
-    let mut words: Vec<(u8, &str)> = expected.iter().filter_map(|rule| phrase(*rule)).collect();
-    words.sort();
-    words.dedup();
+    let wants = |rule: &Rule| expected.contains(rule);
+    // Behind a whole expression nearly everything may follow, and nearly anything may begin one: that is no news.
+    let noise = |rule: Rule| match rule {
+        Rule::bar | Rule::open_paren | Rule::open_bracket | Rule::sizes | Rule::arrow => true,
+        Rule::name => wants(&Rule::pattern),
+        Rule::colon | Rule::eq => wants(&Rule::comma) && (wants(&Rule::close_paren) || wants(&Rule::close_brace)),
+        _ => false,
+    };
+    let said = |noisy: bool| {
+        let kept = expected.iter().filter(move |rule| noisy || !noise(**rule));
+        let mut words: Vec<(u8, &str)> = kept.filter_map(|rule| phrase(*rule)).collect();
+        words.sort();
+        words.dedup();
+        words
+    };
+    let quiet = said(false);
+    let words = if quiet.is_empty() { said(true) } else { quiet };
     let best = words.first().map_or(0, |(rank, _)| *rank);
-    // Behind a whole expression nearly everything may follow; what closes or continues it says enough.
+    if best == OPERATOR {
+        return "an operator or the end of the statement".to_string();
+    }
     let words: Vec<&str> = words.iter().filter(|(rank, _)| *rank < best + 10).map(|(_, word)| *word).take(3).collect();
     match words.as_slice() {
         [] => String::new(),
@@ -128,6 +144,9 @@ fn wanted(expected: &[Rule]) -> String {
         [first @ .., last] => format!("{} or {last}", first.join(", ")),
     }
 }
+
+/// The rank of what may follow any expression.
+const OPERATOR: u8 = 30;
 
 /// A rule in words, with its rank: marks and single words first, whole constructs next, operators last.
 fn phrase(rule: Rule) -> Option<(u8, &'static str)> {
@@ -165,7 +184,9 @@ fn phrase(rule: Rule) -> Option<(u8, &'static str)> {
         axis => (10, "a name with `in` or `:`"),
         param_item => (10, "a parameter"),
         spread | field | type_field | pattern_field => (16, "an entry"),
-        pipe | or | and | equal | plus | times | power | field_access | call | index | write => (30, "an operator"),
+        pipe | or | and | equal | plus | times | power | field_access | call | index | write => {
+            (OPERATOR, "an operator")
+        }
         over => (32, "`over`"),
         using => (33, "`using`"),
         filter => (34, "`where`"),
@@ -184,6 +205,8 @@ fn remedy(around: &Around<'_>, found: &Found<'_>, expected: &[Rule]) -> Option<S
         "=" if around.before.contains(['.', '[']) && word != "let" && word != "var" => {
             "a net, a state or a part of one is written with `<-`".into()
         }
+        "{" if word == "test" => "write `test \"name\" { … }`".into(),
+        "=" if matches!(around.before, "let" | "var") => format!("write `{word} name = value`"),
         ":=" => "write `=`".into(),
         "=>" => "a function is written `|x| …`".into(),
         "++" | "--" => "write `x = x + 1`".into(),
@@ -213,7 +236,17 @@ fn remedy(around: &Around<'_>, found: &Found<'_>, expected: &[Rule]) -> Option<S
         _ if wants(Rule::type_expr) || wants(Rule::named_type) => {
             "a type is `int`, `float`, `bool`, `string`, `list`, or sizes such as `[n, d]`".into()
         }
-        _ if matches!(word, "let" | "var") && wants(Rule::eq) => format!("write `{word} name = value`"),
+        _ if matches!(word, "log" | "measure" | "collect") && wants(Rule::eq) && !wants(Rule::comma) => {
+            let name = around.before.split_whitespace().nth(1).unwrap_or("name");
+            format!("write `{word} {name} = value`, or a record: `{word} {{ {name} }}`")
+        }
+        _ if matches!(word, "sweep" | "study") && wants(Rule::kw_in) => "write `name in [values]`".into(),
+        _ if around.before.contains("->") && wants(Rule::colon) && found.token == "}" => {
+            "the type of the result stands between `->` and the body".into()
+        }
+        _ if matches!(word, "let" | "var") && wants(Rule::eq) && !wants(Rule::comma) => {
+            format!("write `{word} name = value`")
+        }
         _ if word == "param" && wants(Rule::eq) => "write `param name: type = value`".into(),
         _ if matches!(word, "weight" | "state") && wants(Rule::eq) => {
             format!("say how it begins: `{word} name: [sizes] = value`, or `~ distribution`")
