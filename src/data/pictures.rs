@@ -42,7 +42,7 @@ impl Wanted {
         }
         let from = stored.0 * stored.1;
         let to = sizes.0 * sizes.1;
-        let mut out = vec![0f32; if from == 0 { 0 } else { bytes.len() / from * to }];
+        let mut out = vec![0f32; bytes.len().checked_div(from).unwrap_or(0) * to];
         let planes = 64;
         par::fill_blocks(&mut out, to * planes, |start, part| {
             for (at, out) in part.chunks_exact_mut(to).enumerate() {

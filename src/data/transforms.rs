@@ -51,6 +51,16 @@ static TRANSFORMS: &[Entry<TransformFn>] = &[
         run: take,
     },
     Entry {
+        name: "slice",
+        doc: "The records from `start` up to `stop`, of the split `on` names, or of each.",
+        params: &[
+            Param { name: "start", kind: Int, default: None },
+            Param { name: "stop", kind: Int, default: None },
+            ON,
+        ],
+        run: slice,
+    },
+    Entry {
         name: "shuffle",
         doc: "Another order of the records of each split, or of the one `on:` names.",
         params: &[SEED, ON],
@@ -206,6 +216,20 @@ fn sizes(classes: &[usize]) -> Vec<usize> {
         sizes[*class] += 1;
     }
     sizes
+}
+
+fn slice(base: Opened, options: &Options) -> Result<Opened, DataError> {
+    let bound = |name| int(options, name).and_then(|n| usize::try_from(n).ok());
+    let (Some(start), Some(stop)) = (bound("start"), bound("stop")) else {
+        return Err(DataError::value("`slice` needs two whole numbers").help("write `slice(0, 100)`"));
+    };
+    let on = text(options, "on").map(|name| base.schema().split_index(name)).transpose()?;
+    let mut splits = all(&*base)?;
+    for (_, (_, places)) in splits.iter_mut().enumerate().filter(|(at, _)| on.is_none_or(|on| on == *at)) {
+        let stop = stop.min(places.len());
+        *places = places[start.min(stop)..stop].to_vec();
+    }
+    Ok(Arc::new(Selected::new(base, splits)))
 }
 
 fn take(base: Opened, options: &Options) -> Result<Opened, DataError> {

@@ -189,7 +189,7 @@ impl Elaborator<'_> {
             Err(error) => return self.option_error(row.name, error, &given, span),
         };
         if let Some(split) = &split {
-            options.insert("of".into(), Setting::Text(split.clone()));
+            options.insert("on".into(), Setting::Field(split.clone()));
         }
         let mut spec = data.spec.as_ref().clone();
         spec.transforms.push(Transform { name: row.name.into(), options });
@@ -286,7 +286,7 @@ impl Elaborator<'_> {
             let mut options = data::Options::new();
             options.insert("start".into(), Setting::Int(start as i64));
             options.insert("stop".into(), Setting::Int(stop as i64));
-            options.insert("of".into(), Setting::Text(split.split.clone()));
+            options.insert("on".into(), Setting::Field(split.split.clone()));
             spec.transforms.push(Transform { name: "slice".into(), options });
             match self.data_value(&split.data.name.clone(), spec, span) {
                 Value::Data(data) => Rc::new(Split { data, split: split.split.clone() }),

@@ -95,6 +95,9 @@ impl Elaborator<'_> {
     #[allow(clippy::too_many_arguments)]
     fn end_loop(&mut self, name: &Name, kind: LoopKind, scope: ScopeId, batches: &[std::rc::Rc<Batches>], options: Options, span: Span, env: &Env) {
         if kind == LoopKind::Train && self.scopes[scope.0].trained.is_empty() && !self.writes_state(scope) {
+            if self.has_errors() {
+                return;
+            }
             self.report(
                 Diagnostic::error(Code::CannotReach, format!("`train {}` trains nothing", name.text))
                     .label(name.span, "no `minimize` and no `<-` in its body")
@@ -118,6 +121,9 @@ impl Elaborator<'_> {
         }).collect();
         let scalar = Type::scalar(self.float);
         let mut record = Record::new();
+        for name in std::mem::take(&mut self.scope(scope).broken) {
+            record.insert(name, Value::Error);
+        }
         let mut logged = Vec::new();
         for (log, _) in self.scopes[scope.0].logs.clone() {
             let flow = self.new_flow_value(&format!("{}.{log}", name.text), scalar.clone());

@@ -250,6 +250,9 @@ impl Elaborator<'_> {
                     return Value::Cell(*slot);
                 }
                 let known: Vec<Arc<str>> = instance.children.keys().chain(instance.cells.keys()).cloned().collect();
+                if known.is_empty() && self.has_errors() {
+                    return Value::Error;
+                }
                 if known.is_empty() {
                     return self.fail_help(Code::UnknownField, name.span, format!("the net has no part `{text}` yet"),
                         "its parts are known after its first call", "call it before this line");
@@ -271,6 +274,9 @@ impl Elaborator<'_> {
         let mut leaves = self.leaves(value);
         let buffers = &*name.text == "state";
         leaves.retain(|_, slot| (self.slots[slot.0 as usize].kind == SlotKind::Buffer) == buffers);
+        if leaves.is_empty() && self.has_errors() {
+            return Value::Error;
+        }
         if leaves.is_empty() && !buffers {
             return self.fail_help(Code::EmptySelection, name.span, "the net has no weights yet",
                 "its weights are known after its first call", "call it before this line");

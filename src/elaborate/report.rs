@@ -20,6 +20,11 @@ impl Elaborator<'_> {
         self.diagnostics.push(diagnostic.calls(calls));
     }
 
+    /// Something was reported already: what follows from it stays unsaid.
+    pub fn has_errors(&self) -> bool {
+        self.diagnostics.iter().any(|diagnostic| diagnostic.severity == crate::diagnostics::Severity::Error)
+    }
+
     /// The commonest form: one fact at one place. Gives the error value back.
     pub fn fail(&mut self, code: Code, span: Span, headline: impl Into<String>, fact: impl Into<String>) -> Value {
         self.report(Diagnostic::error(code, headline).label(span, fact));

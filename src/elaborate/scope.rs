@@ -52,6 +52,8 @@ pub struct Scope {
     pub logs: Vec<(String, Tensor)>,
     pub collects: Vec<(String, Tensor)>,
     pub measures: Vec<Measure>,
+    /// Names of what was logged, measured or collected in vain.
+    pub broken: Vec<Arc<str>>,
     /// Results read by later statements.
     pub yields: Vec<(GraphValue, FlowValue)>,
     pub feeds: Vec<FeedScope>,
@@ -100,6 +102,7 @@ impl Scope {
             logs: Vec::new(),
             collects: Vec::new(),
             measures: Vec::new(),
+            broken: Vec::new(),
             yields: Vec::new(),
             feeds: Vec::new(),
             trained: IndexMap::new(),

@@ -326,6 +326,7 @@ impl Elaborator<'_> {
             },
         };
         for (name, expr) in items {
+            self.scope(step).broken.push(name.clone());
             match word {
                 SayWord::Log => self.log(step, &name, expr, env),
                 SayWord::Measure => self.measure(step, &name, expr, env),

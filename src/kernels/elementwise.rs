@@ -43,18 +43,21 @@ fn zip_avx2<T: Copy, S: Copy, U>(a: &[T], b: &[S], out: &mut [MaybeUninit<U>], f
     zip_loop(a, b, out, f);
 }
 
+/// `f` of every element, written to places of the same number.
+#[inline(always)]
+pub fn map_into<T: Copy, U>(x: &[T], out: &mut [MaybeUninit<U>], f: impl Fn(T) -> U) {
+    #[cfg(target_arch = "x86_64")]
+    if avx2() {
+        // SAFETY: the processor has the feature that the function is compiled for.
+        return unsafe { map_avx2(x, out, f) };
+    }
+    map_loop(x, out, f)
+}
+
 /// `f` of every element.
 #[inline(always)]
 pub fn map<T: Copy + Sync, U: Copy + Send>(x: &[T], f: impl Fn(T) -> U + Copy + Sync) -> Vec<U> {
-    par::build(x.len(), par::BLOCK, |start, out| {
-        let x = &x[start..start + out.len()];
-        #[cfg(target_arch = "x86_64")]
-        if avx2() {
-            // SAFETY: the processor has the feature that the function is compiled for.
-            return unsafe { map_avx2(x, out, f) };
-        }
-        map_loop(x, out, f)
-    })
+    par::build(x.len(), par::BLOCK, |start, out| map_into(&x[start..start + out.len()], out, f))
 }
 
 /// `f` of every pair of elements; both slices have the same length.

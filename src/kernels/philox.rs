@@ -16,8 +16,11 @@
 //! by Wichura's rational approximations (algorithm AS 241), with a logarithm made of `+ - * /` here. Only these four and
 //! the square root are used, all exactly rounded, and nothing is contracted, so every machine draws the same bits.
 
+use std::mem::MaybeUninit;
+
 use candle_core::{Device, Result, Tensor};
 
+use super::elementwise::{avx2, map_into};
 use super::{Elements, contiguous, par, tensor};
 use crate::graph::DType;
 
@@ -72,7 +75,7 @@ pub fn word(key: Key, at: u64) -> u32 {
 /// 24 bits in [0, 1).
 #[inline(always)]
 pub fn unit_f32(word: u32) -> f32 {
-    (word >> 8) as f32 * (1.0 / 16_777_216.0)
+    (word >> 8) as i32 as f32 * (1.0 / 16_777_216.0)
 }
 
 /// 53 bits in [0, 1).
@@ -122,7 +125,8 @@ macro_rules! horner {
 #[inline(always)]
 pub fn normal_f32(word: u32) -> f32 {
     // In (0, 1/2): half of a unit is added so that zero does not occur.
-    let tail = ((word & 0x7fff_ffff) as f32 + 0.5) * (1.0 / 4_294_967_296.0);
+    // By way of i32, which vectors convert at once.
+    let tail = ((word & 0x7fff_ffff) as i32 as f32 + 0.5) * (1.0 / 4_294_967_296.0);
     let q = 0.5 - tail;
     let r = 0.180625 - q * q;
     let centre = q * horner!(r, 59.109_375f32, 159.291_13, 50.434_27, 3.387_132_7)
@@ -132,7 +136,7 @@ pub fn normal_f32(word: u32) -> f32 {
     let middle = horner!(r, 0.170_238_21f32, 1.306_728_5, 2.756_815_4, 1.423_437_3)
         / horner!(r, 0.120_211_33f32, 0.737_001_64, 1.0);
     let magnitude = if q <= 0.425 { centre } else { middle };
-    if word >> 31 == 0 { magnitude } else { -magnitude }
+    f32::from_bits(magnitude.to_bits() ^ (word & 0x8000_0000))
 }
 
 /// A standard normal number: one bit for the sign, 63 for the tail probability.
@@ -240,17 +244,74 @@ fn keys(tensor: &Tensor) -> Result<Vec<Key>> {
     Ok(words.chunks_exact(2).map(|pair| [pair[0], pair[1]]).collect())
 }
 
-/// Blocks of words handed to a worker: a power of two, and with it a multiple of what a block of Philox gives.
+/// Elements handed to a worker at a time; with it every worker begins at the start of a block of Philox.
 const BLOCK: usize = par::BLOCK / 4;
+/// Blocks of Philox that are computed side by side, a vector of each word.
+const LANES: usize = 8;
+/// Words that are made before they are turned into numbers.
+const BUFFER: usize = 64 * 4 * LANES;
 
-/// `each` element of the draws of all keys, from four words at a time.
-fn fill<T: Copy + Send, const N: usize>(keys: &[Key], each: usize, of: impl Fn([u32; 4]) -> [T; N] + Sync) -> Vec<T> {
-    let one = |key: Key, start: usize, out: &mut [std::mem::MaybeUninit<T>]| {
-        for (at, places) in out.chunks_mut(N).enumerate() {
-            let values = of(block(key, (start / N + at) as u64, Purpose::Draw));
-            places.iter_mut().zip(values).for_each(|(place, value)| {
-                place.write(value);
-            });
+#[inline(always)]
+fn words_loop(key: Key, first: u64, out: &mut [u32]) {
+    let mut groups = out.chunks_exact_mut(4 * LANES);
+    let mut number = first;
+    for group in &mut groups {
+        let (mut a, mut b, mut c, mut d) = ([0; LANES], [0; LANES], [Purpose::Draw as u32; LANES], [0; LANES]);
+        for lane in 0..LANES {
+            let number = number + lane as u64;
+            (a[lane], b[lane]) = (number as u32, (number >> 32) as u32);
+        }
+        let [mut k, mut l] = key;
+        for _ in 0..10 {
+            for lane in 0..LANES {
+                let (left, right) = (a[lane] as u64 * 0xd251_1f53, c[lane] as u64 * 0xcd9e_8d57);
+                a[lane] = (right >> 32) as u32 ^ b[lane] ^ k;
+                b[lane] = right as u32;
+                c[lane] = (left >> 32) as u32 ^ d[lane] ^ l;
+                d[lane] = left as u32;
+            }
+            k = k.wrapping_add(0x9e37_79b9);
+            l = l.wrapping_add(0xbb67_ae85);
+        }
+        for (lane, words) in group.chunks_exact_mut(4).enumerate() {
+            words.copy_from_slice(&[a[lane], b[lane], c[lane], d[lane]]);
+        }
+        number += LANES as u64;
+    }
+    for (at, words) in groups.into_remainder().chunks_mut(4).enumerate() {
+        words.copy_from_slice(&block(key, number + at as u64, Purpose::Draw)[..words.len()]);
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn words_avx2(key: Key, first: u64, out: &mut [u32]) {
+    words_loop(key, first, out);
+}
+
+/// The words of a draw from block number `first` on.
+fn words(key: Key, first: u64, out: &mut [u32]) {
+    #[cfg(target_arch = "x86_64")]
+    if avx2() {
+        // SAFETY: the processor has the feature that the function is compiled for.
+        return unsafe { words_avx2(key, first, out) };
+    }
+    words_loop(key, first, out)
+}
+
+/// `each` element of the draws of all keys; `of` turns `per` words into each of some elements.
+fn fill<T: Copy + Send>(
+    keys: &[Key],
+    each: usize,
+    per: usize,
+    of: impl Fn(&[u32], &mut [MaybeUninit<T>]) + Sync,
+) -> Vec<T> {
+    let one = |key: Key, start: usize, out: &mut [MaybeUninit<T>]| {
+        let mut buffer = [0; BUFFER];
+        for (at, places) in out.chunks_mut(BUFFER / per).enumerate() {
+            let words_here = &mut buffer[..places.len() * per];
+            words(key, ((start + at * (BUFFER / per)) * per / 4) as u64, words_here);
+            of(words_here, places);
         }
     };
     if let [key] = keys {
@@ -267,16 +328,29 @@ fn fill<T: Copy + Send, const N: usize>(keys: &[Key], each: usize, of: impl Fn([
     })
 }
 
+/// Numbers of one word each.
+fn singles<T: Copy + Send>(keys: &[Key], each: usize, of: impl Fn(u32) -> T + Copy + Sync) -> Vec<T> {
+    fill(keys, each, 1, |words, places| map_into(words, places, of))
+}
+
+/// Numbers of two words each, the low one first.
+fn pairs(keys: &[Key], each: usize, of: impl Fn(u32, u32) -> f64 + Sync) -> Vec<f64> {
+    fill(keys, each, 2, |words, places| {
+        for (place, pair) in places.iter_mut().zip(words.chunks_exact(2)) {
+            place.write(of(pair[0], pair[1]));
+        }
+    })
+}
+
 /// A draw of `shape`, whose leading sizes are those of the keys and whose last `each` elements belong to one key.
 pub fn draw(key: &Tensor, draw: Draw, dtype: DType, shape: &[usize], each: usize) -> Result<Tensor> {
     let keys = keys(key)?;
-    let pair = |words: [u32; 4], of: fn(u32, u32) -> f64| [of(words[0], words[1]), of(words[2], words[3])];
     let drawn = match (draw, dtype) {
-        (Draw::Bits, _) => tensor(fill(&keys, each, |words| words), shape),
-        (Draw::Uniform, DType::F64) => tensor(fill(&keys, each, |words| pair(words, unit_f64)), shape),
-        (Draw::Uniform, _) => tensor(fill(&keys, each, |words| words.map(unit_f32)), shape),
-        (Draw::Normal, DType::F64) => tensor(fill(&keys, each, |words| pair(words, normal_f64)), shape),
-        (Draw::Normal, _) => tensor(fill(&keys, each, |words| words.map(normal_f32)), shape),
+        (Draw::Bits, _) => tensor(singles(&keys, each, |word| word), shape),
+        (Draw::Uniform, DType::F64) => tensor(pairs(&keys, each, unit_f64), shape),
+        (Draw::Uniform, _) => tensor(singles(&keys, each, unit_f32), shape),
+        (Draw::Normal, DType::F64) => tensor(pairs(&keys, each, normal_f64), shape),
+        (Draw::Normal, _) => tensor(singles(&keys, each, normal_f32), shape),
     }?;
     drawn.to_device(key.device())
 }
@@ -354,11 +428,11 @@ mod tests {
 
     #[test]
     fn moments_are_those_of_the_distributions() {
-        let values = fill(&[[1, 2]], 200_000, |words| words.map(normal_f32));
+        let values = singles(&[[1, 2]], 200_000, normal_f32);
         let mean = |power: i32| values.iter().map(|x| (*x as f64).powi(power)).sum::<f64>() / values.len() as f64;
         assert!(mean(1).abs() < 0.01 && (mean(2) - 1.0).abs() < 0.02);
         assert!(mean(3).abs() < 0.04 && (mean(4) - 3.0).abs() < 0.1);
-        let values = fill(&[[1, 2]], 200_000, |words| words.map(unit_f32));
+        let values = singles(&[[1, 2]], 200_000, unit_f32);
         assert!(values.iter().all(|x| (0.0..1.0).contains(x)));
         assert!((values.iter().map(|x| *x as f64).sum::<f64>() / 200_000.0 - 0.5).abs() < 0.003);
     }
@@ -377,12 +451,19 @@ mod tests {
                 assert_eq!(same.to_vec1::<u8>().unwrap(), [1; 7]);
             }
         }
-        assert_eq!(word([3, 4], 6), fill(&[[3, 4]], 8, |words| words)[6]);
+        let words = singles(&[[3, 4]], 20_001, |word| word);
+        for at in [0, 6, 31, 32, 2047, 2048, 8191, 8192, 19_999, 20_000] {
+            assert_eq!(words[at], word([3, 4], at as u64));
+        }
+        let numbers = pairs(&[[3, 4]], 10_000, unit_f64);
+        for at in [0, 1, 1023, 1024, 8192, 9999] {
+            assert_eq!(numbers[at], unit_f64(words[2 * at], words[2 * at + 1]));
+        }
     }
 
     #[test]
     fn draws_do_not_depend_on_threads() {
-        let draw = |threads| par::with_threads(threads, || fill(&[[9, 9]], 100_001, |words| words.map(normal_f32)));
+        let draw = |threads| par::with_threads(threads, || singles(&[[9, 9]], 100_001, normal_f32));
         assert_eq!(draw(1), draw(3));
     }
 

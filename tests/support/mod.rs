@@ -67,9 +67,9 @@ pub fn numbers(tensor: &Tensor) -> Vec<f64> {
 /// `max|a - b| / max|b|`, or `max|a|` where `b` is zero throughout.
 pub fn error(a: &[f64], b: &[f64]) -> f64 {
     assert_eq!(a.len(), b.len(), "as many numbers as the fixture has");
-    // A NaN must not vanish in a maximum.
-    let largest =
-        |values: &mut dyn Iterator<Item = f64>| values.fold(0.0, |m: f64, x| if x.is_nan() { x } else { m.max(x) });
+    // `f64::max` drops a NaN on either side, and a NaN must not vanish.
+    let larger = |m: f64, x: f64| if m.is_nan() || x.is_nan() { f64::NAN } else { m.max(x) };
+    let largest = |values: &mut dyn Iterator<Item = f64>| values.fold(0.0, larger);
     let apart = largest(&mut a.iter().zip(b).map(|(a, b)| (a - b).abs()));
     let scale = largest(&mut b.iter().map(|b| b.abs()));
     if scale == 0.0 { apart } else { apart / scale }

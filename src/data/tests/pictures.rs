@@ -15,14 +15,14 @@ fn mnist_is_there() {
     let image = data.schema().field("image").unwrap();
     assert_eq!((image.dtype, image.fixed()), (DType::F32, Some(vec![1, 28, 28])));
     assert_eq!(data.schema().field("label").unwrap().limit, Some(10));
-    // The first training images of MNIST are a 5, then, six later, …; every class is there in both splits.
-    assert_eq!(labels(&data, "train")[0], 5);
+    // Labels number 0, 6, 12, … of MNIST.
+    assert_eq!(labels(&data, "train")[..8], [5, 1, 3, 6, 1, 3, 6, 7]);
     assert!(tally(&data, "train").iter().all(|records| (850..1200).contains(records)));
     assert!(tally(&data, "test").iter().all(|records| (150..250).contains(records)));
     let values = f32s(data.read("train", "image", &rows(&data, "train")).unwrap());
     let mean = values.iter().map(|value| f64::from(*value)).sum::<f64>() / values.len() as f64;
-    // The mean of all of MNIST is 0.1307.
-    assert!((mean - 0.1307).abs() < 0.003, "{mean}");
+    // That of the images at even places; all of MNIST has 0.1307, those at odd places 0.1386.
+    assert!((mean - 0.12292).abs() < 1e-4, "{mean}");
     assert_eq!(values.iter().copied().fold(0.0, f32::max), 1.0);
     assert_eq!(data.ids("test", &[0, 5]), [10_000, 10_005]);
 }
@@ -235,16 +235,16 @@ fn cifar_batches_are_read_in_order() {
     write("data_batch_2.bin", record(7, 102));
     write("data_batch_1.bin", [record(3, 51), record(9, 0)].concat());
     write("test_batch.bin", record(1, 255));
-    let at = || spec(folder.path(), "cifar10", vec![words(".")], vec![]);
-    let data = open(&at()).unwrap();
+    // Written in another way, the folder is not taken for the one that is open already.
+    let at = |written| spec(folder.path(), "cifar10", vec![words(written)], vec![]);
+    let data = open(&at(".")).unwrap();
     assert_eq!(labels(&data, "train"), [3, 9, 7]);
     assert_eq!(labels(&data, "test"), [1]);
     let values = f32s(data.read("train", "image", &[2]).unwrap());
     assert_eq!([values[0], values[1024], values[2048]], [0.4, 0.0, 1.0]);
 
     write("data_batch_3.bin", record(10, 0));
-    let again = Spec { folder: folder.path().join("."), ..at() };
-    assert!(error(&again).headline.contains("has the label 10 in record 0, there are 10 classes"));
+    assert!(error(&at("./")).headline.contains("has the label 10 in record 0, there are 10 classes"));
     write("data_batch_3.bin", vec![0; 3000]);
-    assert!(error(&again).headline.contains("records have 3,073 bytes, it holds 3,000 (0 records and 3000 bytes)"));
+    assert!(error(&at("./")).headline.contains("records have 3,073 bytes, it holds 3,000 (0 records and 3000 bytes)"));
 }
