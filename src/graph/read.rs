@@ -44,7 +44,9 @@ pub fn read(text: &str) -> Result<Step, ReadError> {
 pub fn read_graph(text: &str) -> Result<Graph, ReadError> {
     let mut reader = Reader { lines: text.lines().collect(), at: 0, step: Step::default(), slots: Vec::new() };
     let graph = reader.graph(Section::Forward, Scope::default(), false);
-    graph.map(|(scope, outputs)| scope.builder.finish(outputs)).map_err(|message| ReadError { line: reader.at.max(1), message })
+    graph
+        .map(|(scope, outputs)| scope.builder.finish(outputs))
+        .map_err(|message| ReadError { line: reader.at.max(1), message })
 }
 
 /// A graph while it is read.
