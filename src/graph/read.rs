@@ -185,18 +185,13 @@ impl<'a> Reader<'a> {
     fn host(&mut self) -> Said<()> {
         let mut inputs = Vec::new();
         let mut scope = Scope::default();
-        while let Some(line) = self.lines.get(self.at) {
+        while let Some(line) = self.next() {
             let cursor = &mut Cursor::new(line);
-            let (Ok(name), true) = (cursor.word(), cursor.eat(":")) else { break };
-            let ty = cursor.ty()?;
-            cursor.expect("=")?;
-            let from = match cursor.word()?.as_str() {
-                "clock" => HostInput::Clock(clock(&cursor.word()?)?),
-                "flow" => HostInput::Flow(cursor.number()?),
-                _ => break,
+            let Some((name, ty, from)) = host_input(cursor)? else {
+                // The first node: the graph begins with this line.
+                self.at -= 1;
+                break;
             };
-            self.at += 1;
-            cursor.end()?;
             inputs.push(from);
             scope.input(&name, ty)?;
         }
@@ -382,6 +377,24 @@ fn input_kind(cursor: &mut Cursor<'_>) -> Said<Input> {
         "given" => Input::Given(cursor.word()?),
         other => return Err(format!("`{other}` is no kind of input")),
     })
+}
+
+/// `name : type = clock step` or `name : type = flow 0`; none for a line that is no input.
+fn host_input(cursor: &mut Cursor<'_>) -> Said<Option<(String, Type, HostInput)>> {
+    if cursor.at("->") {
+        return Ok(None);
+    }
+    let name = cursor.word()?;
+    cursor.expect(":")?;
+    let ty = cursor.ty()?;
+    cursor.expect("=")?;
+    let from = match cursor.word()?.as_str() {
+        "clock" => HostInput::Clock(clock(&cursor.word()?)?),
+        "flow" => HostInput::Flow(cursor.number()?),
+        _ => return Ok(None),
+    };
+    cursor.end()?;
+    Ok(Some((name, ty, from)))
 }
 
 fn clock(name: &str) -> Said<ClockField> {
