@@ -296,7 +296,16 @@ pub fn forward<T: Real>(g: &Geometry, x: &[T], w: &[T]) -> Vec<T> {
                 // SAFETY: each task has its own images and outputs.
                 unsafe {
                     let to = out.at(base + image * g.outputs * g.pixels());
-                    product(outputs, g.pixels(), depth, to, g.pixels(), false, weights, View::rows(&x[plane..], g.plane()));
+                    product(
+                        outputs,
+                        g.pixels(),
+                        depth,
+                        to,
+                        g.pixels(),
+                        false,
+                        weights,
+                        View::rows(&x[plane..], g.plane()),
+                    );
                 }
             }
             return;
