@@ -112,6 +112,8 @@ fn convolution_meets_seven_loops() {
     for case in CASES.iter().copied().chain([
         ([3, 8, 40, 33, 5, 1], [3, 3], [1, 1], [1, 1, 1, 1], [1, 1]),
         ([70, 3, 7, 7, 4, 1], [3, 3], [2, 2], [1, 1, 1, 1], [1, 1]),
+        // Wide weights, with channels that the blocks do not divide.
+        ([3, 180, 3, 3, 165, 1], [3, 3], [2, 1], [1, 0, 1, 1], [1, 1]),
         ([2, 3, 70, 40, 3, 3], [5, 3], [2, 3], [2, 2, 1, 1], [1, 2]),
     ]) {
         let g = geometry(case);
