@@ -17,3 +17,4 @@ pub mod kernels;
 pub mod data;
 pub mod run;
 pub mod events;
+pub mod cli;

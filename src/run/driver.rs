@@ -21,7 +21,7 @@ use super::interpreter::Runtime;
 use super::key::{LoopKeys, Place};
 use super::measure::Running;
 use super::profile::Account;
-use super::stage::{Given, Prepared, bind_sizes, bind_witnesses, check_memory, predicted};
+use super::stage::{Given, Prepared, bind_witnesses, check_memory, predicted};
 use super::trace::{Culprit, Source, all_finite, culprit};
 use super::{host, memory, store};
 
@@ -134,9 +134,7 @@ impl Runtime<'_> {
 
     fn loop_bindings(&self, step: &Step, flows: &[Tensor]) -> Bindings {
         let mut bindings = self.flow_bindings(step, flows);
-        let mut rest = Bindings::new();
-        bind_witnesses(&mut rest, step);
-        bindings.extend(rest.into_iter().filter(|(symbol, _)| !bindings.contains_key(symbol)).collect::<Vec<_>>());
+        bind_witnesses(&mut bindings, step);
         bindings
     }
 

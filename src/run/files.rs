@@ -18,6 +18,11 @@ pub fn read_safetensors(path: &Path) -> Result<HashMap<String, Tensor>, Fault> {
     })
 }
 
+/// A text file.
+pub fn read_text(path: &Path) -> Result<String, Fault> {
+    std::fs::read_to_string(path).map_err(|error| fault::read(path, &error))
+}
+
 /// One tensor of a safetensors file.
 pub fn read_tensor(path: &Path, name: &str) -> Result<Tensor, Fault> {
     let tensors = read_safetensors(path)?;

@@ -15,7 +15,6 @@ use crate::program::{Call, FlowValue, LoopKind, Program, ReportItem, ReportValue
 use crate::program::{Input, SlotKind as Kind};
 use crate::source::Span;
 
-use super::executor::execute;
 use super::fault::{self, Fault};
 use super::folder::RunFolder;
 use super::key::Place;
@@ -76,6 +75,11 @@ pub(super) fn run(
         interrupt: options.interrupt.clone(),
         around: Vec::new(),
     };
+    for (value, tensor) in &options.given {
+        let dtype = program.values[value.0 as usize].ty.dtype;
+        let tensor = store::to_device(&store::cast(tensor, dtype)?, &options.device)?;
+        runtime.set_value(*value, tensor);
+    }
     let result = runtime.whole(begun);
     if let Err(fault) = &result {
         let (code, headline) = (fault.code.number().to_owned(), fault.headline.clone());

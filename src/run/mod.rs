@@ -34,11 +34,12 @@ use candle_core::{Device, Tensor};
 use crate::diagnostics::{Code, Diagnostic};
 use crate::events::Event;
 use crate::graph::OriginId;
-use crate::program::Program;
+use crate::program::{FlowValue, Program};
 
 pub use executor::{Failed, Registers, execute};
-pub use folder::RunFolder;
+pub use folder::{RunFolder, weights_of};
 pub use key::Place;
+pub use passes::compile as compile_step;
 pub use single::run_step;
 pub use store::Store;
 
@@ -55,6 +56,8 @@ pub struct RunOptions {
     pub source: String,
     /// Tensors by slot path that stand instead of first draws.
     pub weights: Arc<HashMap<String, Tensor>>,
+    /// Values of the flow that are there before the first statement.
+    pub given: Vec<(FlowValue, Tensor)>,
     pub profile: bool,
     /// `file:line` of an origin, for the profile.
     pub line: Arc<dyn Fn(OriginId) -> Option<String> + Send + Sync>,
@@ -70,6 +73,7 @@ impl Default for RunOptions {
             out: None,
             source: String::new(),
             weights: Arc::default(),
+            given: Vec::new(),
             profile: false,
             line: Arc::new(|_| None),
             interrupt: Interrupt::default(),

@@ -60,7 +60,8 @@ pub fn declare(
             to_device(&cast(tensor, info.ty.dtype)?, device)?
         }
         (None, Init::Draw(graph)) => {
-            let plan = crate::plan::plan_graph(graph, &Bindings::new()).map_err(|e| fault::plan(&program.origins, &e))?;
+            let graph = super::passes::compile_graph(graph, &program.origins)?;
+            let plan = crate::plan::plan_graph(&graph, &Bindings::new()).map_err(|e| fault::plan(&program.origins, &e))?;
             let mut registers = Registers::new(&plan);
             let key = key_tensor(place.slot(&info.path), device)?;
             for (_, register) in &plan.inputs {
