@@ -9,6 +9,9 @@ use crate::diagnostics::{Code, Diagnostic};
 use crate::source::Span;
 use crate::syntax::{Argument, Expr, ExprKind, Name};
 
+/// How a function without a name is called in messages.
+pub const LAMBDA: &str = "|…|";
+
 impl Elaborator<'_> {
     pub fn call_expr(&mut self, callee: &Expr, arguments: &[Argument], span: Span, env: &Env) -> Value {
         if let ExprKind::Field { base, name } = &callee.kind {
@@ -74,14 +77,17 @@ impl Elaborator<'_> {
         if !self.bind_arguments(&closure.name, &closure.params, given, &env, span) {
             return Value::Error;
         }
-        let segment = self.ordinal(&closure.name);
         let closure = closure.clone();
-        self.in_call(&closure.name.clone(), span, |this| {
-            this.in_path(segment, |this| {
-                let value = if closure.is_flow { this.flow_body(&closure, &env, span) } else { this.block(&closure.body, &env) };
-                this.fit_result(&closure, value, &env)
-            })
-        })
+        let run = |this: &mut Self| {
+            let value = if closure.is_flow { this.flow_body(&closure, &env, span) } else { this.block(&closure.body, &env) };
+            this.fit_result(&closure, value, &env)
+        };
+        // A function without a name adds nothing to the place of a draw.
+        if &*closure.name == LAMBDA {
+            return self.in_call(LAMBDA, span, run);
+        }
+        let segment = self.ordinal(&closure.name);
+        self.in_call(&closure.name.clone(), span, |this| this.in_path(segment, run))
     }
 
     fn fit_result(&mut self, closure: &Closure, value: Value, env: &Env) -> Value {

@@ -69,7 +69,7 @@ impl Elaborator<'_> {
 
     pub fn lambda(&mut self, params: &[Param], body: &Arc<Block>, env: &Env) -> Value {
         Value::Function(Rc::new(Closure {
-            name: "|…|".into(),
+            name: super::calls::LAMBDA.into(),
             params: params.to_vec(),
             result: None,
             body: body.clone(),
@@ -97,6 +97,7 @@ impl Elaborator<'_> {
 
     fn record(&mut self, items: &[RecordItem], env: &Env) -> Value {
         let mut record = Record::new();
+        let mut tree: Option<super::value::Tree> = None;
         for item in items {
             match item {
                 RecordItem::Field { name, value } => {
@@ -114,15 +115,19 @@ impl Elaborator<'_> {
                 },
                 RecordItem::Spread(expr) => match self.expr(expr, env) {
                     Value::Record(base) => record.extend(base.iter().map(|(k, v)| (k.clone(), v.clone()))),
+                    Value::Tree(leaves) => tree.get_or_insert_default().leaves.extend(leaves.leaves.clone()),
                     Value::Error => {}
                     other => {
                         let what = self.describe(&other);
-                        self.fail(Code::TypeMismatch, expr.span, "`..` spreads a record", what);
+                        self.fail(Code::TypeMismatch, expr.span, "`..` spreads a record or a tree of weights", what);
                     }
                 },
             }
         }
-        Value::Record(Rc::new(record))
+        match tree {
+            Some(tree) if record.is_empty() => Value::Tree(Rc::new(tree)),
+            _ => Value::Record(Rc::new(record)),
+        }
     }
 
     fn comprehension(&mut self, item: &Expr, pattern: &Pattern, over: &Expr, filter: Option<&Expr>, env: &Env) -> Value {

@@ -69,11 +69,40 @@ impl Elaborator<'_> {
                         let given = vec![super::value::Given { name: None, value, span: argument.value.span }];
                         self.in_rest(rest, |this| this.call(function, given, callee.span, expr.span))
                     }
-                    _ => self.static_or_fail(expr, env),
+                    _ => self.measured_call(step, rest, expr, env, statistics),
                 }
             }
+            ExprKind::Call { .. } => self.measured_call(step, rest, expr, env, statistics),
             _ => self.static_or_fail(expr, env),
         }
+    }
+
+    /// A function of the program: its body is looked through.
+    fn measured_call(
+        &mut self,
+        step: ScopeId,
+        rest: ScopeId,
+        expr: &Expr,
+        env: &Env,
+        statistics: &mut Vec<(Statistic, crate::graph::Value)>,
+    ) -> Value {
+        let ExprKind::Call { callee, arguments } = &expr.kind else { return Value::Error };
+        let Value::Function(closure) = self.expr(callee, env) else { return self.static_or_fail(expr, env) };
+        let given = self.evaluate_arguments(arguments, env);
+        let inner = closure.env.child();
+        if !self.bind_arguments(&closure.name, &closure.params, given, &inner, expr.span) {
+            return Value::Error;
+        }
+        let Some((last, before)) = closure.body.statements.split_last() else { return Value::Error };
+        self.in_call(&closure.name.clone(), expr.span, |this| {
+            for statement in before {
+                this.statement(statement, &inner);
+            }
+            match &last.kind {
+                crate::syntax::StatementKind::Expr(value) => this.measured(step, rest, value, &inner, statistics),
+                _ => Value::Error,
+            }
+        })
     }
 
     fn in_rest(&mut self, rest: ScopeId, body: impl FnOnce(&mut Self) -> Value) -> Value {

@@ -84,7 +84,7 @@ impl Infer<'_> {
         if x == y {
             return Ok(());
         }
-        let fact = |at: usize, axis: usize| (at, format!("{}: {} size is {}", self.types[at], which(axis), self.types[at].shape[axis]));
+        let fact = |at: usize, axis: usize| (at, format!("{}: {} size is {}", self.types[at], super::check::place(axis, self.types[at].rank()), self.types[at].shape[axis]));
         Err(mismatch(
             Code::ShapeMismatch,
             format!("shapes do not fit, {x} and {y} must be equal"),

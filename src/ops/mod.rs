@@ -22,6 +22,10 @@ pub mod literal;
 pub mod testing;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_dense;
+#[cfg(test)]
+mod tests_places;
 
 use std::collections::HashMap;
 use std::sync::OnceLock;

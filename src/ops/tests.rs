@@ -9,11 +9,11 @@ use crate::kernels;
 
 const SHAPES: &[&[usize]] = &[&[], &[1], &[3], &[2, 3], &[2, 1, 3], &[0], &[2, 0, 3], &[4, 1]];
 
-fn sizes(shape: &[usize]) -> Vec<Size> {
+pub(super) fn sizes(shape: &[usize]) -> Vec<Size> {
     shape.iter().map(|size| Size::known(*size as i64)).collect()
 }
 
-fn size_attr(shape: &[usize]) -> Attr {
+pub(super) fn size_attr(shape: &[usize]) -> Attr {
     Attr::Sizes(sizes(shape))
 }
 
@@ -25,7 +25,7 @@ fn range(op: &Op) -> Option<(f64, f64)> {
 }
 
 /// Checks the gradients of an application at samples of every input shape.
-fn check(shapes: &[&[usize]], (low, high): (f64, f64), of: impl Fn(&mut Builder, &[Value]) -> Value) {
+pub(super) fn check(shapes: &[&[usize]], (low, high): (f64, f64), of: impl Fn(&mut Builder, &[Value]) -> Value) {
     let graph = apply_to(shapes, of);
     let inputs: Vec<Tensor> =
         shapes.iter().enumerate().map(|(at, shape)| sample(shape, at as u32 + 1, low, high)).collect();
@@ -167,7 +167,7 @@ fn slices_and_paddings_have_gradients() {
 }
 
 /// Lifts one application by its rows rule and compares with single samples.
-fn check_rows(op: &'static Op, operands: &[Tensor], types: &[DType], attrs: Attrs) {
+pub(super) fn check_rows(op: &'static Op, operands: &[Tensor], types: &[DType], attrs: Attrs) {
     let rows = operands[0].dim(0).unwrap();
     let inputs = |builder: &mut Builder, lead: bool| -> Vec<Value> {
         let ty = |(tensor, dtype): (&Tensor, &DType)| {

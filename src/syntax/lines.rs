@@ -49,7 +49,7 @@ const MARKS: &[&str] = &[
 ];
 /// Marks that continue the line before them.
 const LEADING: &[&str] = &[
-    "|>", "||", "&&", "==", "!=", "<=", ">=", "<-", "<+", "->", "//", "**", ",", "=", "~", "|", "+", "*", "/", "%", "@", "^",
+    "|>", "||", "&&", "==", "!=", "<=", ">=", "<-", "<+", "->", "//", "**", ",", "=", "~", "+", "*", "/", "%", "@", "^",
     "<", ">", ".",
 ];
 /// Words that continue the line before them.
@@ -409,7 +409,37 @@ impl Scanner<'_> {
         let next = tokens[at + 1..].iter().find(|token| self.copy_of(token) != b"\n");
         let last = tokens[..at].iter().rposition(|token| token.kind != Kind::Newline || self.copy_of(token) == b";");
         let Some(last) = last else { return true };
-        next.is_some_and(|token| self.leads(token)) || self.trails(tokens, last, bounded.is_some())
+        let leads = next.is_some_and(|token| {
+            self.leads(token)
+                || self.word(token) == "|" && self.text[token.end..].trim_start_matches(' ').starts_with('"')
+                || self.word(token) == "for" && self.is_loop_header(tokens, last)
+        });
+        leads || self.trails(tokens, last, bounded.is_some())
+    }
+
+    fn word(&self, token: &Token) -> &str {
+        &self.text[token.start..token.end]
+    }
+
+    /// Whether the line that ends at this token is a `train`, `pass` or `step` that still lacks its `for` and body.
+    fn is_loop_header(&self, tokens: &[Token], last: usize) -> bool {
+        let mut depth = 0usize;
+        let mut first = last + 1;
+        for at in (0..=last).rev() {
+            match tokens[at].kind {
+                Kind::Close if self.word(&tokens[at]) == "}" && depth == 0 => return false,
+                Kind::Close => depth += 1,
+                Kind::Open if depth == 0 => break,
+                Kind::Open => depth -= 1,
+                Kind::Newline if depth == 0 && self.copy[tokens[at].start] != b' ' => break,
+                Kind::Newline => continue,
+                Kind::Word if depth == 0 && self.word(&tokens[at]) == "for" => return false,
+                _ => {}
+            }
+            first = at;
+        }
+        let named = tokens.get(first + 1).is_some_and(|token| token.kind == Kind::Word);
+        named && first < last && matches!(self.word(&tokens[first]), "train" | "pass" | "step")
     }
 
     /// Whether a token at the start of a line continues the line before.

@@ -43,6 +43,8 @@ pub struct Statement {
 pub enum StatementKind {
     /// `use std.view.{crop, blur}`, `use "./my.ssl"`
     Use { path: UsePath, names: Vec<Name> },
+    /// `option precision: f64`
+    Option { name: Name, value: Expr },
     /// `param epochs: int = 20`
     Param { name: Name, ty: Option<TypeExpr>, value: Option<Expr> },
     /// `type box = { lower: [..s] }`

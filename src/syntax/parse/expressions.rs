@@ -142,6 +142,7 @@ impl Builder<'_> {
             Rule::postfixed | Rule::head_postfixed => self.postfixed(pair),
             Rule::if_ => self.if_expr(pair),
             Rule::lambda => self.lambda(pair),
+            Rule::every => self.every(pair).unwrap_or(Expr { kind: ExprKind::Error, span }),
             Rule::braces => self.braces_value(pair),
             Rule::expr | Rule::head | Rule::bound => self.expr(pair),
             _ => Expr { kind: self.atom(pair).unwrap_or(ExprKind::Error), span },
@@ -198,6 +199,30 @@ impl Builder<'_> {
                 ExprKind::Call { callee, arguments: vec![argument] }
             }
         }
+    }
+
+    /// `stream { … }` hands the block to the call as a function without parameters.
+    pub(super) fn with_body(&self, callee: Expr, body: Pair<'_, Rule>) -> ExprKind {
+        let span = self.span(&body);
+        let value = Expr { kind: ExprKind::Lambda { params: Vec::new(), body: self.body(body) }, span };
+        ExprKind::Call { callee: Box::new(callee), arguments: vec![Argument { name: None, value }] }
+    }
+
+    /// `every 5 epochs` is `every(5 epochs)`, and `every 5 epochs { … }` hands it the block as well.
+    fn every(&self, pair: Pair<'_, Rule>) -> Option<Expr> {
+        let span = self.span(&pair);
+        let word = Span { end: span.start + "every".len() as u32, ..span };
+        let mut parts = Parts::of(pair);
+        let amount = Argument { name: None, value: self.operand(parts.next()?) };
+        let callee = Expr { kind: ExprKind::Name("every".into()), span: word };
+        let kind = match parts.next().map(|body| self.with_body(callee.clone(), body)) {
+            Some(ExprKind::Call { callee, mut arguments }) => {
+                arguments.insert(0, amount);
+                ExprKind::Call { callee, arguments }
+            }
+            _ => ExprKind::Call { callee: Box::new(callee), arguments: vec![amount] },
+        };
+        Some(Expr { kind, span })
     }
 
     pub(super) fn arguments(&self, pair: Pair<'_, Rule>) -> Vec<Argument> {

@@ -207,7 +207,7 @@ fn is_keyword(rule: Rule) -> bool {
     use Rule::*;
     matches!(
         rule,
-        kw_use | kw_param | kw_type | kw_data | kw_view | kw_net | kw_module | kw_fn | kw_flow | kw_optimizer | kw_weight
+        kw_use | kw_option | kw_every | kw_param | kw_type | kw_data | kw_view | kw_net | kw_module | kw_fn | kw_flow | kw_optimizer | kw_weight
             | kw_state | kw_pool | kw_train | kw_pass | kw_step | kw_for | kw_in | kw_as | kw_sweep | kw_study | kw_test
             | kw_let | kw_var | kw_repeat | kw_flywheel | kw_until | kw_run | kw_choose | kw_yield | kw_minimize | kw_over
             | kw_using | kw_except | kw_where | kw_emit | kw_log | kw_measure | kw_collect | kw_report | kw_assert | kw_save

@@ -13,8 +13,8 @@ use crate::syntax::tree::*;
 /// What one pair of braces holds.
 struct Contents {
     items: Vec<Item>,
-    /// A comma stands between or behind items.
-    commas: bool,
+    /// The first comma between or behind items.
+    comma: Option<Span>,
     span: Span,
 }
 
@@ -49,12 +49,17 @@ impl Builder<'_> {
 
     fn contents(&self, pair: Pair<'_, Rule>) -> Contents {
         let span = self.span(&pair);
-        let mut contents = Contents { items: Vec::new(), commas: false, span };
+        let mut contents = Contents { items: Vec::new(), comma: None, span };
         let mut parts = Parts::of(pair);
         while let Some(part) = parts.next() {
             let span = self.span(&part);
             match part.as_rule() {
-                Rule::item_sep => contents.commas |= part.as_str().contains(','),
+                Rule::item_sep => {
+                    if let (Some(at), None) = (part.as_str().find(','), contents.comma) {
+                        let at = part.as_span().start() + at;
+                        contents.comma = Some(Span::new(self.source, at, at + 1));
+                    }
+                }
                 Rule::spread => {
                     if let Some(base) = Parts::of(part).next() {
                         contents.items.push(Item::Entry(RecordItem::Spread(self.expr(base)), span));
@@ -96,6 +101,12 @@ impl Builder<'_> {
 
     fn only_statements(&self, contents: Contents) -> Vec<Statement> {
         let mut statements = Vec::new();
+        if let Some(comma) = contents.comma {
+            let fault = Diagnostic::error(Code::Syntax, "a comma does not end a statement")
+                .label(comma, "between two statements")
+                .help("end each statement with a new line or `;`; several values stand in a record: `{ a, b }`");
+            self.report(fault);
+        }
         for item in contents.items {
             match item {
                 Item::Statement(statement) => statements.push(statement),
@@ -109,15 +120,11 @@ impl Builder<'_> {
     }
 
     fn nameless(&self, statement: &Statement) {
-        let fault = match statement.kind {
-            StatementKind::Expr(_) => Diagnostic::error(Code::Syntax, "an entry of a record needs a name")
+        self.report(
+            Diagnostic::error(Code::Syntax, "an entry of a record needs a name")
                 .label(statement.span, "this value has none")
                 .help("write `name: value`; only `x` and `a.x` name themselves"),
-            _ => Diagnostic::error(Code::Syntax, "a statement cannot stand in a record")
-                .label(statement.span, "a statement among entries")
-                .help("end each statement with a newline or `;` and remove the commas"),
-        };
-        self.report(fault);
+        );
     }
 
     fn entry_among_statements(&self, entry: &RecordItem, span: Span) {
@@ -137,19 +144,23 @@ impl Builder<'_> {
 }
 
 impl Contents {
-    /// Only entries, or bare names with a comma.
+    /// Only entries, or values with a comma.
     fn is_record(&self) -> bool {
         let entries = self.items.iter().any(|item| matches!(item, Item::Entry(..)));
-        let statements = self.items.iter().any(|item| match item {
-            Item::Entry(..) => false,
-            Item::Statement(statement) => !matches!(&statement.kind, StatementKind::Expr(value) if is_path(value)),
-        });
-        (self.commas && !self.items.is_empty()) || (entries && !statements)
+        let statements = || {
+            self.items.iter().filter_map(|item| match item {
+                Item::Entry(..) => None,
+                Item::Statement(statement) => Some(&statement.kind),
+            })
+        };
+        let puns = statements().all(|kind| matches!(kind, StatementKind::Expr(value) if is_path(value)));
+        let values = statements().all(|kind| matches!(kind, StatementKind::Expr(_) | StatementKind::Error));
+        (entries && puns) || (self.comma.is_some() && values && !self.items.is_empty())
     }
 
     /// One bare `x` or `a.b`: the value in a block, a record elsewhere.
     fn is_one_value(&self) -> bool {
-        !self.commas
+        self.comma.is_none()
             && matches!(self.items.as_slice(), [Item::Statement(Statement { kind: StatementKind::Expr(value), .. })] if is_path(value))
     }
 }

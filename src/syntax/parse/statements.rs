@@ -18,7 +18,7 @@ impl Builder<'_> {
     fn statement_kind(&self, pair: Pair<'_, Rule>) -> Option<StatementKind> {
         match pair.as_rule() {
             Rule::broken => None,
-            Rule::use_ | Rule::param | Rule::type_def | Rule::data | Rule::net | Rule::weight | Rule::state | Rule::pool => {
+            Rule::use_ | Rule::option | Rule::param | Rule::type_def | Rule::data | Rule::net | Rule::weight | Rule::state | Rule::pool => {
                 self.declaration(pair)
             }
             Rule::view | Rule::module | Rule::function | Rule::flow | Rule::optimizer => self.callable(pair),
@@ -42,10 +42,11 @@ impl Builder<'_> {
             Rule::param => {
                 StatementKind::Param { name, ty: self.annotation(&mut parts), value: parts.next().map(|p| self.expr(p)) }
             }
+            Rule::option => StatementKind::Option { name, value: self.expr(parts.next()?) },
             Rule::type_def => StatementKind::Type { name, ty: self.type_expr(parts.next()?) },
             Rule::data => {
                 let params = parts.take(Rule::params).map(|params| self.params(params));
-                StatementKind::Data { name, params, value: self.expr(parts.next()?) }
+                StatementKind::Data { name, params, value: self.data_value(parts.next()?)? }
             }
             Rule::net => StatementKind::Net { name, ty: self.annotation(&mut parts), value: self.expr(parts.next()?) },
             Rule::pool => {
@@ -64,11 +65,34 @@ impl Builder<'_> {
             Some(text) => UsePath::File(self.text(text)),
             None => UsePath::Library(parts.next()?.into_inner().map(|word| self.name(&word)).collect()),
         };
-        let names = parts.take(Rule::name_list).map(|list| {
-            let mut list = Parts::of(list);
-            list.take_all(Rule::word).iter().map(|word| self.name(word)).collect()
-        });
-        Some(StatementKind::Use { path, names: names.unwrap_or_default() })
+        let mut list = match parts.take(Rule::name_list) {
+            Some(list) => Parts::of(list),
+            None => parts,
+        };
+        let names = list.take_all(Rule::word).iter().map(|word| self.name(word)).collect();
+        Some(StatementKind::Use { path, names })
+    }
+
+    /// An expression, `stream { … }`, or a body of its own.
+    fn data_value(&self, pair: Pair<'_, Rule>) -> Option<Expr> {
+        let span = self.span(&pair);
+        match pair.as_rule() {
+            Rule::braces => Some(Expr { kind: ExprKind::Block(Arc::new(self.block(pair))), span }),
+            Rule::stream => {
+                let mut parts = Parts::of(pair);
+                let name = parts.next()?;
+                let callee = Expr { span: self.span(&name), kind: ExprKind::Name(name.as_str().trim_end().into()) };
+                let body = parts.next()?;
+                let span = callee.span.to(self.span(&body));
+                let kind = self.with_body(callee, body);
+                let mut value = Expr { kind, span };
+                while let Some(part) = parts.next() {
+                    value = self.postfix(value, part);
+                }
+                Some(value)
+            }
+            _ => Some(self.expr(pair)),
+        }
     }
 
     fn callable(&self, pair: Pair<'_, Rule>) -> Option<StatementKind> {
