@@ -118,7 +118,10 @@ fn links_lead_to_files() {
         for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             let file = target.split('#').next().unwrap_or_default();
             if !file.is_empty() && !file.starts_with("http") {
-                assert!(repository("").join(folder).join(file).exists(), "{page} links to {target}, which is not there");
+                assert!(
+                    repository("").join(folder).join(file).exists(),
+                    "{page} links to {target}, which is not there"
+                );
             }
         }
     }
