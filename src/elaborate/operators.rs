@@ -117,7 +117,14 @@ impl Elaborator<'_> {
     }
 
     /// Applies an elementwise op after bringing the operands to one element type and one shape.
-    pub fn elementwise(&mut self, op: &'static Op, operands: &[Tensor], meeting: Meeting, spans: &[Span], span: Span) -> Value {
+    pub fn elementwise(
+        &mut self,
+        op: &'static Op,
+        operands: &[Tensor],
+        meeting: Meeting,
+        spans: &[Span],
+        span: Span,
+    ) -> Value {
         let Some(operands) = self.meet(operands, meeting, spans, span) else { return Value::Error };
         match self.apply(op, &operands, Attrs::none(), span) {
             Ok(tensor) => Value::Tensor(tensor),
@@ -129,10 +136,13 @@ impl Elaborator<'_> {
     pub fn meet(&mut self, operands: &[Tensor], meeting: Meeting, spans: &[Span], span: Span) -> Option<Vec<Tensor>> {
         let dtype = self.meeting_dtype(operands, meeting, spans, span)?;
         let shape = self.common_shape(operands, spans)?;
-        operands.iter().map(|operand| {
-            let operand = self.cast(*operand, dtype, span);
-            self.broadcast_to(operand, &shape, span)
-        }).collect()
+        operands
+            .iter()
+            .map(|operand| {
+                let operand = self.cast(*operand, dtype, span);
+                self.broadcast_to(operand, &shape, span)
+            })
+            .collect()
     }
 
     fn meeting_dtype(&mut self, operands: &[Tensor], meeting: Meeting, spans: &[Span], span: Span) -> Option<DType> {
@@ -301,7 +311,14 @@ impl Elaborator<'_> {
         }
     }
 
-    fn binary_static(&mut self, op: BinaryOp, left: &Value, right: &Value, spans: [Span; 2], span: Span) -> Option<Value> {
+    fn binary_static(
+        &mut self,
+        op: BinaryOp,
+        left: &Value,
+        right: &Value,
+        spans: [Span; 2],
+        span: Span,
+    ) -> Option<Value> {
         use BinaryOp::*;
         Some(match (op, left, right) {
             (Or, Value::Bool(a), Value::Bool(b)) => Value::Bool(*a || *b),
@@ -459,8 +476,13 @@ impl Elaborator<'_> {
         for (tensor, place) in [(a, spans[0]), (b, spans[1])] {
             if self.ty(tensor).rank() == 0 {
                 let fact = self.ty(tensor).to_string();
-                return self.fail_help(Code::ShapeMismatch, place, "`@` needs a vector or a matrix on each side", fact,
-                    "multiply by a number with `*`");
+                return self.fail_help(
+                    Code::ShapeMismatch,
+                    place,
+                    "`@` needs a vector or a matrix on each side",
+                    fact,
+                    "multiply by a number with `*`",
+                );
             }
         }
         let Some(dtype) = self.meeting_dtype(&[a, b], Meeting::Number, &spans, span) else { return Value::Error };
@@ -525,7 +547,9 @@ impl Elaborator<'_> {
             Diagnostic::error(Code::ShapeMismatch, headline)
                 .label(spans[0], format!("{ta}: last size is {a}"))
                 .label(spans[1], format!("{tb}: {first} is {b}"))
-                .help("the last size of the left operand meets the second-to-last of the right; `.T` swaps the last two"),
+                .help(
+                    "the last size of the left operand meets the second-to-last of the right; `.T` swaps the last two",
+                ),
         );
         Value::Error
     }

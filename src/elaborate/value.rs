@@ -224,7 +224,12 @@ impl Env {
     }
 
     pub fn child(&self) -> Env {
-        Env(Rc::new(Frame { names: RefCell::default(), parent: Some(self.clone()), module: self.0.module, settings: Cell::new(false) }))
+        Env(Rc::new(Frame {
+            names: RefCell::default(),
+            parent: Some(self.clone()),
+            module: self.0.module,
+            settings: Cell::new(false),
+        }))
     }
 
     pub fn module_index(&self) -> usize {

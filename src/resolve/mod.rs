@@ -4,6 +4,9 @@
 //! or a size.
 
 mod names;
+mod walk;
+#[cfg(test)]
+mod tests;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -26,6 +29,7 @@ pub struct Modules {
 
 pub struct Module {
     pub file: File,
+    pub text: Arc<str>,
     pub names: IndexMap<Arc<str>, Binding>,
 }
 
@@ -41,7 +45,14 @@ pub enum Binding {
 
 /// Parses the entry and, transitively, what it imports.
 pub fn load(entry: SourceId, sources: &mut SourceMap, files: &dyn Files) -> (Modules, Vec<Diagnostic>) {
-    let mut loader = Loader { sources, files, modules: Vec::new(), by_name: IndexMap::new(), loading: Vec::new(), diagnostics: Vec::new() };
+    let mut loader = Loader {
+        sources,
+        files,
+        modules: Vec::new(),
+        by_name: IndexMap::new(),
+        loading: Vec::new(),
+        diagnostics: Vec::new(),
+    };
     let prelude = loader.library("prelude.ssl");
     let entry = loader.module(entry);
     (Modules { modules: loader.modules, entry, prelude }, loader.diagnostics)
@@ -69,7 +80,7 @@ impl Loader<'_> {
         self.diagnostics.extend(found);
         let at = self.modules.len();
         self.by_name.insert(name, at);
-        self.modules.push(Module { file: file.clone(), names: IndexMap::new() });
+        self.modules.push(Module { file: file.clone(), text, names: IndexMap::new() });
         self.loading.push((at, None));
         for (index, statement) in file.statements.iter().enumerate() {
             match &statement.kind {
@@ -87,7 +98,9 @@ impl Loader<'_> {
 
     fn declare(&mut self, module: usize, name: &Name, index: usize) {
         let earlier = match self.modules[module].names.get(&name.text) {
-            Some(Binding::Declaration(first)) => declared(&self.modules[module].file.statements[*first].kind).map(|n| n.span),
+            Some(Binding::Declaration(first)) => {
+                declared(&self.modules[module].file.statements[*first].kind).map(|n| n.span)
+            }
             Some(Binding::Imported { span, .. }) => Some(*span),
             _ => None,
         };
@@ -136,7 +149,11 @@ impl Loader<'_> {
             if let Some(found) = self.library(&path)
                 && self.modules[found].names.contains_key(&name.text)
             {
-                return self.bind(module, name, Binding::Imported { module: found, name: name.text.clone(), span: name.span });
+                return self.bind(
+                    module,
+                    name,
+                    Binding::Imported { module: found, name: name.text.clone(), span: name.span },
+                );
             }
         }
         let is_source = joined == "data" && crate::data::sources().iter().any(|row| *row.name == *name.text);
@@ -150,9 +167,10 @@ impl Loader<'_> {
         let here = all.iter().filter(|(place, _)| place == folder).map(|(_, name)| name.as_str());
         let help = match nearest(&name.text, here.clone()) {
             Some(near) => Some(format!("did you mean `{near}`?")),
-            None => all.iter().find(|(_, have)| *have == *name.text).map(|(place, have)| {
-                format!("it is in another place: `use std.{}.{have}`", place.replace('/', "."))
-            }),
+            None => all
+                .iter()
+                .find(|(_, have)| *have == *name.text)
+                .map(|(place, have)| format!("it is in another place: `use std.{}.{have}`", place.replace('/', "."))),
         };
         let place = if folder.is_empty() { "std".to_string() } else { format!("std.{}", folder.replace('/', ".")) };
         let mut diagnostic = Diagnostic::error(Code::UnknownImport, format!("`{place}` has no `{}`", name.text))
@@ -211,8 +229,9 @@ impl Loader<'_> {
         let shown = |at: usize| self.sources.file(self.modules[at].file.source).name.clone();
         let mut names: Vec<String> = self.loading[start..].iter().map(|(at, _)| shown(*at)).collect();
         names.push(names[0].clone());
-        let mut diagnostic = Diagnostic::error(Code::ImportCycle, format!("files import each other: {}", names.join(" → ")))
-            .label(span, "closes the circle");
+        let mut diagnostic =
+            Diagnostic::error(Code::ImportCycle, format!("files import each other: {}", names.join(" → ")))
+                .label(span, "closes the circle");
         for (_, place) in &self.loading[start..] {
             if let Some(place) = place.filter(|place| *place != span) {
                 diagnostic = diagnostic.label(place, "on the way");
@@ -223,7 +242,10 @@ impl Loader<'_> {
 
     fn bind_file(&mut self, module: usize, at: usize, written: &Text, names: &[Name]) {
         if names.is_empty() {
-            let stem = Path::new(&*written.text).file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+            let stem = Path::new(&*written.text)
+                .file_stem()
+                .map(|stem| stem.to_string_lossy().into_owned())
+                .unwrap_or_default();
             let name = Name { text: stem.as_str().into(), span: written.span };
             return self.bind(module, &name, Binding::Namespace { module: at });
         }
@@ -233,9 +255,11 @@ impl Loader<'_> {
                 continue;
             }
             let known: Vec<Arc<str>> = self.modules[at].names.keys().cloned().collect();
-            let mut diagnostic = Diagnostic::error(Code::UnknownImport, format!("`{}` has no `{}`", written.text, name.text))
-                .label(name.span, "not in that file");
-            diagnostic.help = nearest(&name.text, known.iter().map(|n| &**n)).map(|near| format!("did you mean `{near}`?"));
+            let mut diagnostic =
+                Diagnostic::error(Code::UnknownImport, format!("`{}` has no `{}`", written.text, name.text))
+                    .label(name.span, "not in that file");
+            diagnostic.help =
+                nearest(&name.text, known.iter().map(|n| &**n)).map(|near| format!("did you mean `{near}`?"));
             self.diagnostics.push(diagnostic);
         }
     }
@@ -253,7 +277,9 @@ pub fn declared(kind: &StatementKind) -> Option<&Name> {
         | StatementKind::Pool { name, .. }
         | StatementKind::Loop { name, .. }
         | StatementKind::Sweep { name, .. } => name,
-        StatementKind::Fn(function) | StatementKind::Flow(function) | StatementKind::View(function, _) => &function.name,
+        StatementKind::Fn(function) | StatementKind::Flow(function) | StatementKind::View(function, _) => {
+            &function.name
+        }
         StatementKind::Weight(cell) | StatementKind::State(cell) => &cell.name,
         StatementKind::Let { pattern: crate::syntax::Pattern::Name(name), mutable: false, .. } => name,
         _ => return None,

@@ -215,7 +215,8 @@ impl Runtime<'_> {
         let commits = plan.commits.iter().map(|(formal, register)| Ok((*formal, result(*register)?)));
         let commits = commits.collect::<Result<Vec<_>, Fault>>()?;
         if looped.on_nan == OnNan::Stop {
-            let whole = |tensor: &Tensor| all_finite(tensor).map_err(|e| fault::candle("a weight could not be read", &e));
+            let whole =
+                |tensor: &Tensor| all_finite(tensor).map_err(|e| fault::candle("a weight could not be read", &e));
             let mut finite = logs.iter().all(|value| value.is_finite());
             for (formal, tensor) in &commits {
                 let kind = compiled.formals.get(formal.0).map(|(_, kind)| *kind);

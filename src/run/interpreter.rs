@@ -11,7 +11,9 @@ use crate::data::Opened;
 use crate::diagnostics::{Code, Diagnostic};
 use crate::events::{Event, Number, Shown};
 use crate::graph::Bindings;
-use crate::program::{Call, FlowValue, LoopKind, Program, ReportItem, ReportValue, SlotId, SlotKind, SourceRef, Statement, Step};
+use crate::program::{
+    Call, FlowValue, LoopKind, Program, ReportItem, ReportValue, SlotId, SlotKind, SourceRef, Statement, Step,
+};
 use crate::program::{Input, SlotKind as Kind};
 use crate::source::Span;
 
@@ -51,11 +53,7 @@ pub struct Runtime<'a> {
     around: Vec<String>,
 }
 
-pub(super) fn run(
-    program: &Program,
-    options: &RunOptions,
-    sink: &mut dyn FnMut(Event),
-) -> Result<Outcome, Fault> {
+pub(super) fn run(program: &Program, options: &RunOptions, sink: &mut dyn FnMut(Event)) -> Result<Outcome, Fault> {
     let begun = Instant::now();
     let folder = match &options.out {
         Some(out) => Some(RunFolder::create(out, program, options)?),
@@ -282,7 +280,8 @@ impl Runtime<'_> {
         let facts = facts.iter().map(|(name, value)| Ok(format!("{name} = {}", shown(&self.value(*value)?)?)));
         let facts = facts.collect::<Result<Vec<_>, Fault>>()?;
         let label = if facts.is_empty() { "is false".to_owned() } else { facts.join(", ") };
-        let mut diagnostic = Diagnostic::error(Code::AssertFailed, format!("`{text}` does not hold")).label(span, label);
+        let mut diagnostic =
+            Diagnostic::error(Code::AssertFailed, format!("`{text}` does not hold")).label(span, label);
         if let Some(why) = why {
             diagnostic = diagnostic.help(why);
         }

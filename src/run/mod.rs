@@ -106,11 +106,7 @@ pub struct Outcome {
 }
 
 /// Runs a whole program. Every event goes to `sink` and, with a run folder, into its journal.
-pub fn run(
-    program: &Program,
-    options: &RunOptions,
-    sink: &mut dyn FnMut(Event),
-) -> Result<Outcome, Box<Diagnostic>> {
+pub fn run(program: &Program, options: &RunOptions, sink: &mut dyn FnMut(Event)) -> Result<Outcome, Box<Diagnostic>> {
     interpreter::run(program, options, sink)
 }
 

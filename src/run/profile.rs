@@ -39,10 +39,9 @@ impl Profile {
     /// Adds the account of one program, and the wall time of its steps without the loader.
     pub fn add(&mut self, program: &Program, account: &Account, wall: Duration) {
         for (instruction, nanos) in program.instructions.iter().zip(&account.nanos) {
-            for row in [
-                self.ops.entry(instruction.op.name).or_default(),
-                self.origins.entry(instruction.origin).or_default(),
-            ] {
+            for row in
+                [self.ops.entry(instruction.op.name).or_default(), self.origins.entry(instruction.origin).or_default()]
+            {
                 row.0 += account.runs;
                 row.1 += nanos;
             }

@@ -120,7 +120,9 @@ pub fn culprit(
         let next = bad().find(|(_, operand)| operand.nan).or_else(|| bad().next());
         match next {
             // A constant that is infinite on purpose is not where things went wrong, but where it is used is.
-            Some((_, operand)) if is_constant(program, operand) => return Some(describe(program, at, &made, fresh, device)),
+            Some((_, operand)) if is_constant(program, operand) => {
+                return Some(describe(program, at, &made, fresh, device));
+            }
             Some((position, operand)) => {
                 register = program.instructions[at].inputs[position];
                 made = *operand;

@@ -44,13 +44,13 @@ struct Token {
 
 /// Longest first, so that `...` is not read as `..`.
 const MARKS: &[&str] = &[
-    "...", "..", "|>", "||", "&&", "==", "!=", "<=", ">=", "<-", "<+", "->", "//", "**", "+=", "-=", "*=", "/=", ",", ":",
-    "=", "~", "|", "+", "-", "*", "/", "%", "@", "^", "<", ">", ".", "!",
+    "...", "..", "|>", "||", "&&", "==", "!=", "<=", ">=", "<-", "<+", "->", "//", "**", "+=", "-=", "*=", "/=", ",",
+    ":", "=", "~", "|", "+", "-", "*", "/", "%", "@", "^", "<", ">", ".", "!",
 ];
 /// Marks that continue the line before them.
 const LEADING: &[&str] = &[
-    "|>", "||", "&&", "==", "!=", "<=", ">=", "<-", "<+", "->", "//", "**", ",", "=", "~", "+", "*", "/", "%", "@", "^",
-    "<", ">", ".",
+    "|>", "||", "&&", "==", "!=", "<=", ">=", "<-", "<+", "->", "//", "**", ",", "=", "~", "+", "*", "/", "%", "@",
+    "^", "<", ">", ".",
 ];
 /// Words that continue the line before them.
 const LEADING_WORDS: &[&str] = &["over", "using", "where", "else", "and", "or", "has", "except"];
@@ -58,13 +58,48 @@ const LEADING_WORDS: &[&str] = &["over", "using", "where", "else", "and", "or", 
 const TRAILING_WORDS: &[&str] = &["and", "or", "not", "in", "has", "over", "using", "where", "else", "except"];
 /// Words that begin a statement: where one stands at the left of an open bracket, the bracket was forgotten.
 const STATEMENT_WORDS: &[&str] = &[
-    "use", "param", "type", "data", "view", "net", "module", "fn", "flow", "optimizer", "weight", "state", "pool", "train",
-    "pass", "step", "sweep", "study", "test", "let", "var", "for", "repeat", "flywheel", "until", "run", "choose", "yield",
-    "minimize", "emit", "log", "measure", "collect", "report", "assert", "save", "load",
+    "use",
+    "param",
+    "type",
+    "data",
+    "view",
+    "net",
+    "module",
+    "fn",
+    "flow",
+    "optimizer",
+    "weight",
+    "state",
+    "pool",
+    "train",
+    "pass",
+    "step",
+    "sweep",
+    "study",
+    "test",
+    "let",
+    "var",
+    "for",
+    "repeat",
+    "flywheel",
+    "until",
+    "run",
+    "choose",
+    "yield",
+    "minimize",
+    "emit",
+    "log",
+    "measure",
+    "collect",
+    "report",
+    "assert",
+    "save",
+    "load",
 ];
 
 pub fn scan(source: SourceId, text: &str) -> Lines {
-    let mut scanner = Scanner { source, text, copy: text.as_bytes().to_vec(), comments: Vec::new(), faults: Vec::new() };
+    let mut scanner =
+        Scanner { source, text, copy: text.as_bytes().to_vec(), comments: Vec::new(), faults: Vec::new() };
     let tokens = scanner.tokens();
     let depth = scanner.brackets(&tokens);
     scanner.join_lines(&tokens);
@@ -306,7 +341,10 @@ impl Scanner<'_> {
         self.faults.push(
             Diagnostic::error(Code::Syntax, format!("`{bracket}` is never closed"))
                 .label(self.span(opener.start, opener.end), "opened here")
-                .label(self.span(stop.saturating_sub(1).max(opener.start), stop), format!("`{closer}` is missing after this"))
+                .label(
+                    self.span(stop.saturating_sub(1).max(opener.start), stop),
+                    format!("`{closer}` is missing after this"),
+                )
                 .help(format!("add `{closer}`")),
         );
         if blank {

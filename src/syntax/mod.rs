@@ -4,8 +4,10 @@
 //! Never here: failing. A statement that cannot be read becomes [`StatementKind::Error`] and the rest is still checked.
 
 pub mod tree;
+mod format;
 mod lines;
 mod parse;
 
+pub use format::format;
 pub use parse::parse;
 pub use tree::*;

@@ -157,8 +157,8 @@ fn phrase(rule: Rule) -> Option<(u8, &'static str)> {
         text => (12, "a text in quotes"),
         library_path => (12, "a path such as `std.loss`"),
         type_expr | plain_type | type_name | named_type => (10, "a type"),
-        expr | head | postfixed | head_postfixed | bound | number | quantity | list | paren | lambda | argument | selection
-        | emit_pool | if_ | bool_ => (10, "an expression"),
+        expr | head | postfixed | head_postfixed | bound | number | quantity | list | paren | lambda | argument
+        | selection | emit_pool | if_ | bool_ => (10, "an expression"),
         index_value | upto | all | rest | new_axis => (12, "an index"),
         statement => (14, "a statement"),
         size_rest => (14, "a size"),
@@ -197,10 +197,14 @@ fn remedy(around: &Around<'_>, found: &Found<'_>, expected: &[Rule]) -> Option<S
         _ if found.remark.is_some() && found.token.starts_with(|c: char| c.is_ascii_digit()) => {
             let digits = found.token.find(|c: char| c.is_ascii_alphabetic())?;
             let (number, name) = found.token.split_at(digits);
-            format!("write `{number} {name}` for a quantity, `{number} * {name}` for a product; a name begins with a letter")
+            format!(
+                "write `{number} {name}` for a quantity, `{number} * {name}` for a product; a name begins with a letter"
+            )
         }
         _ if found.remark.is_some() => "remove it; texts stand in double quotes, comments behind `#`".into(),
-        token if is_reserved(token) && wants(Rule::name) => format!("`{token}` is a word of the language; take another name"),
+        token if is_reserved(token) && wants(Rule::name) => {
+            format!("`{token}` is a word of the language; take another name")
+        }
         _ if (wants(Rule::open_brace) || wants(Rule::braces)) && opens_block(word) => {
             format!("the body of `{word}` stands in braces: `{word} … {{ … }}`")
         }
@@ -232,8 +236,20 @@ fn is_operator(char: char) -> bool {
 fn opens_block(word: &str) -> bool {
     matches!(
         word,
-        "if" | "for" | "fn" | "module" | "flow" | "optimizer" | "train" | "pass" | "step" | "sweep" | "repeat" | "flywheel" | "test"
-            | "view" | "else"
+        "if" | "for"
+            | "fn"
+            | "module"
+            | "flow"
+            | "optimizer"
+            | "train"
+            | "pass"
+            | "step"
+            | "sweep"
+            | "repeat"
+            | "flywheel"
+            | "test"
+            | "view"
+            | "else"
     )
 }
 
@@ -245,7 +261,29 @@ fn is_statement_word(word: &str) -> bool {
     opens_block(word)
         || matches!(
             word,
-            "use" | "param" | "type" | "data" | "net" | "weight" | "state" | "pool" | "study" | "let" | "var" | "until" | "run"
-                | "choose" | "yield" | "minimize" | "emit" | "log" | "measure" | "collect" | "report" | "assert" | "save" | "load"
+            "use"
+                | "param"
+                | "type"
+                | "data"
+                | "net"
+                | "weight"
+                | "state"
+                | "pool"
+                | "study"
+                | "let"
+                | "var"
+                | "until"
+                | "run"
+                | "choose"
+                | "yield"
+                | "minimize"
+                | "emit"
+                | "log"
+                | "measure"
+                | "collect"
+                | "report"
+                | "assert"
+                | "save"
+                | "load"
         )
 }

@@ -91,7 +91,6 @@ struct Builder<'a> {
     /// Which comments stand above a statement as its doc.
     docs: RefCell<BTreeSet<usize>>,
     faults: RefCell<Vec<Diagnostic>>,
-
 }
 
 impl<'a> Builder<'a> {
@@ -198,7 +197,17 @@ fn is_mark(rule: Rule) -> bool {
     use Rule::*;
     matches!(
         rule,
-        comma | colon | eq | tilde | arrow | bar | open_brace | close_brace | open_paren | close_paren | open_bracket
+        comma
+            | colon
+            | eq
+            | tilde
+            | arrow
+            | bar
+            | open_brace
+            | close_brace
+            | open_paren
+            | close_paren
+            | open_bracket
             | close_bracket
     ) || is_keyword(rule)
 }
@@ -207,10 +216,56 @@ fn is_keyword(rule: Rule) -> bool {
     use Rule::*;
     matches!(
         rule,
-        kw_use | kw_option | kw_every | kw_param | kw_type | kw_data | kw_view | kw_net | kw_module | kw_fn | kw_flow | kw_optimizer | kw_weight
-            | kw_state | kw_pool | kw_train | kw_pass | kw_step | kw_for | kw_in | kw_as | kw_sweep | kw_study | kw_test
-            | kw_let | kw_var | kw_repeat | kw_flywheel | kw_until | kw_run | kw_choose | kw_yield | kw_minimize | kw_over
-            | kw_using | kw_except | kw_where | kw_emit | kw_log | kw_measure | kw_collect | kw_report | kw_assert | kw_save
-            | kw_to | kw_load | kw_from | kw_import | kw_return | kw_if | kw_else
+        kw_use
+            | kw_option
+            | kw_every
+            | kw_param
+            | kw_type
+            | kw_data
+            | kw_view
+            | kw_net
+            | kw_module
+            | kw_fn
+            | kw_flow
+            | kw_optimizer
+            | kw_weight
+            | kw_state
+            | kw_pool
+            | kw_train
+            | kw_pass
+            | kw_step
+            | kw_for
+            | kw_in
+            | kw_as
+            | kw_sweep
+            | kw_study
+            | kw_test
+            | kw_let
+            | kw_var
+            | kw_repeat
+            | kw_flywheel
+            | kw_until
+            | kw_run
+            | kw_choose
+            | kw_yield
+            | kw_minimize
+            | kw_over
+            | kw_using
+            | kw_except
+            | kw_where
+            | kw_emit
+            | kw_log
+            | kw_measure
+            | kw_collect
+            | kw_report
+            | kw_assert
+            | kw_save
+            | kw_to
+            | kw_load
+            | kw_from
+            | kw_import
+            | kw_return
+            | kw_if
+            | kw_else
     )
 }

@@ -14,7 +14,8 @@ pub fn statement_around(copy: &str, place: usize) -> Range<usize> {
         let end = statement_end(bytes, *start, place, at > 0);
         let first = start + blanks(&bytes[*start..end]);
         let last = first + trimmed(&bytes[first..end]);
-        let worth = bytes[first..last].iter().any(|byte| !byte.is_ascii_whitespace() && !matches!(*byte, BROKEN | b';'));
+        let worth =
+            bytes[first..last].iter().any(|byte| !byte.is_ascii_whitespace() && !matches!(*byte, BROKEN | b';'));
         if worth {
             return first..last;
         }

@@ -5,26 +5,50 @@ use std::sync::Arc;
 use pest::iterators::Pair;
 
 use super::{Builder, Parts, Rule, has};
+use crate::source::Span;
 use crate::syntax::tree::*;
 
 impl Builder<'_> {
     pub(super) fn statement(&self, pair: Pair<'_, Rule>) -> Statement {
         let span = self.span(&pair);
         let doc = self.doc_above(span.start as usize);
+        let unread = has(&pair, Rule::broken).then(|| self.unread(&pair));
         let kind = pair.into_inner().next().and_then(|inner| self.statement_kind(inner));
-        Statement { kind: kind.unwrap_or(StatementKind::Error), span, doc }
+        Statement { kind: kind.unwrap_or(StatementKind::Error), span: unread.unwrap_or(span), doc }
+    }
+
+    /// The place that recovery took out: from its mark over the blanks behind it.
+    fn unread(&self, pair: &Pair<'_, Rule>) -> Span {
+        let (start, end) = (pair.as_span().start(), pair.as_span().end());
+        let rest = pair.get_input().get(end..).unwrap_or("");
+        let blanks = rest.len() - rest.trim_start_matches(' ').len();
+        let length = self.text.get(start..end + blanks).map_or(1, |text| text.trim_end().len());
+        Span::new(self.source, start, start + length)
     }
 
     fn statement_kind(&self, pair: Pair<'_, Rule>) -> Option<StatementKind> {
         match pair.as_rule() {
             Rule::broken => None,
-            Rule::use_ | Rule::option | Rule::param | Rule::type_def | Rule::data | Rule::net | Rule::weight | Rule::state | Rule::pool => {
-                self.declaration(pair)
-            }
+            Rule::use_
+            | Rule::option
+            | Rule::param
+            | Rule::type_def
+            | Rule::data
+            | Rule::net
+            | Rule::weight
+            | Rule::state
+            | Rule::pool => self.declaration(pair),
             Rule::view | Rule::module | Rule::function | Rule::flow | Rule::optimizer => self.callable(pair),
             Rule::loop_ | Rule::sweep | Rule::let_sweep | Rule::study | Rule::test => self.stage(pair),
-            Rule::let_ | Rule::rebind | Rule::for_ | Rule::repeat_ | Rule::flywheel | Rule::until_ | Rule::run
-            | Rule::choose | Rule::yield_ => self.control(pair),
+            Rule::let_
+            | Rule::rebind
+            | Rule::for_
+            | Rule::repeat_
+            | Rule::flywheel
+            | Rule::until_
+            | Rule::run
+            | Rule::choose
+            | Rule::yield_ => self.control(pair),
             Rule::slip_import | Rule::slip_return | Rule::slip_update => self.slip_statement(pair),
             _ => self.effect(pair),
         }
@@ -39,9 +63,11 @@ impl Builder<'_> {
         }
         let name = self.name(&parts.next()?);
         Some(match rule {
-            Rule::param => {
-                StatementKind::Param { name, ty: self.annotation(&mut parts), value: parts.next().map(|p| self.expr(p)) }
-            }
+            Rule::param => StatementKind::Param {
+                name,
+                ty: self.annotation(&mut parts),
+                value: parts.next().map(|p| self.expr(p)),
+            },
             Rule::option => StatementKind::Option { name, value: self.expr(parts.next()?) },
             Rule::type_def => StatementKind::Type { name, ty: self.type_expr(parts.next()?) },
             Rule::data => {
@@ -157,7 +183,7 @@ impl Builder<'_> {
             Rule::study => {
                 let axes = self.axes(parts.next()?);
                 let table = parts.take(Rule::clock).and_then(|p| self.clock(p));
-                let nothing = Block { statements: Vec::new(), span: crate::source::Span::new(self.source, end, end) };
+                let nothing = Block { statements: Vec::new(), span: Span::new(self.source, end, end) };
                 Some(StatementKind::Study { axes, table, body: parts.next().map_or(nothing, |p| self.block(p)) })
             }
             _ => Some(StatementKind::Test { name: self.text(parts.next()?), body: self.block(parts.next()?) }),
