@@ -49,6 +49,7 @@ fn timed<T>(name: &str, nodes: usize, work: impl FnOnce() -> T) -> T {
     result
 }
 
+#[allow(clippy::result_large_err)]
 fn main() {
     for size in [10_000, 100_000] {
         let step = step(size);

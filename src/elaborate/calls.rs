@@ -236,7 +236,7 @@ impl Elaborator<'_> {
         };
         if waits {
             let partial =
-                Partial { callee: callee_value, callee_span: callee.span, arguments: given, span: right.span };
+                Partial { callee: callee_value, callee_span: callee.span, arguments: given };
             return Value::Partial(Rc::new(partial));
         }
         self.call(callee_value, given, callee.span, right.span)

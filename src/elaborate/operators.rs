@@ -350,7 +350,7 @@ impl Elaborator<'_> {
     pub fn static_equal(&self, a: &Value, b: &Value) -> Option<bool> {
         Some(match (a, b) {
             (Value::None, Value::None) => true,
-            (Value::None, other) | (other, Value::None) => !matches!(other, Value::Tensor(_)) && false,
+            (Value::None, _) | (_, Value::None) => false,
             (Value::Text(a), Value::Text(b)) => a == b,
             (Value::Bool(a), Value::Bool(b)) => a == b,
             (Value::Quantity(a, u), Value::Quantity(b, v)) => a == b && u == v,
@@ -359,10 +359,7 @@ impl Elaborator<'_> {
             (Value::List(a), Value::List(b)) => {
                 a.len() == b.len() && a.iter().zip(b.iter()).all(|(a, b)| self.static_equal(a, b) == Some(true))
             }
-            (Value::Text(_), other) | (other, Value::Text(_)) => {
-                let _ = other;
-                false
-            }
+            (Value::Text(_), _) | (_, Value::Text(_)) => false,
             (a, b) => a.as_number()? == b.as_number()?,
         })
     }
@@ -540,7 +537,15 @@ impl Elaborator<'_> {
 
     fn inner_sizes_differ(&mut self, sides: [(Tensor, bool); 2], a: Size, b: Size, spans: [Span; 2]) -> Value {
         let headline = format!("shapes do not fit, {a} and {b} must be equal");
-        let (ta, tb) = (self.ty(sides[0].0), self.ty(sides[1].0));
+        let mut ta = self.ty(sides[0].0);
+        let mut tb = self.ty(sides[1].0);
+        // Vectors are shown as they were written, without the axis added for the product.
+        if sides[0].1 {
+            ta.shape.remove(0);
+        }
+        if sides[1].1 {
+            tb.shape.pop();
+        }
         let first = if sides[1].1 { "size" } else { "second-to-last size" };
         let first = if tb.rank() == 2 && !sides[1].1 { "first size" } else { first };
         self.report(

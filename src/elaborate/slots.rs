@@ -149,9 +149,8 @@ impl Elaborator<'_> {
             return None;
         };
         let have = self.ty(tensor);
-        let tensor = if have.dtype == ty.dtype || tensor.weak || self.constant_values(tensor).is_some() {
-            self.cast(tensor, ty.dtype, span)
-        } else if have.dtype.is_float() && ty.dtype.is_float() {
+        let free = tensor.weak || self.constant_values(tensor).is_some();
+        let tensor = if free || have.dtype == ty.dtype || have.dtype.is_float() && ty.dtype.is_float() {
             self.cast(tensor, ty.dtype, span)
         } else {
             self.fail(

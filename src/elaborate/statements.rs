@@ -446,7 +446,6 @@ impl Elaborator<'_> {
                 result: result.clone(),
                 body,
                 env: env.clone(),
-                span: name.span,
             })
         };
         Some(match &statement.kind {

@@ -88,7 +88,6 @@ pub struct Partial {
     pub callee: Value,
     pub callee_span: Span,
     pub arguments: Vec<Given>,
-    pub span: Span,
 }
 
 /// An evaluated argument.
@@ -125,7 +124,6 @@ pub struct Template {
     pub result: Option<TypeExpr>,
     pub body: Arc<Block>,
     pub env: Env,
-    pub span: Span,
 }
 
 pub struct Definition {

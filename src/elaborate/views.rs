@@ -42,7 +42,6 @@ impl Elaborator<'_> {
             result: None,
             body: std::sync::Arc::new(crate::syntax::Block { statements: Vec::new(), span: name.span }),
             env: env.clone(),
-            span: name.span,
         };
         Value::Definition(Rc::new(Definition { template: Rc::new(template), env }))
     }

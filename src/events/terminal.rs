@@ -39,8 +39,11 @@ pub struct Terminal<R, P> {
     progress: P,
     bar: Option<ProgressBar>,
     spoke: Instant,
-    reports: Vec<(Vec<String>, Vec<(String, Shown)>)>,
+    reports: Vec<Report>,
 }
+
+/// Rounds and arms around a report, and its values by name.
+pub type Report = (Vec<String>, Vec<(String, Shown)>);
 
 impl<R: Write, P: Write> Terminal<R, P> {
     pub fn new(style: Style, results: R, progress: P) -> Terminal<R, P> {
@@ -210,7 +213,7 @@ impl<R: Write, P: Write> Terminal<R, P> {
 }
 
 /// Reports that stand alone list their values one a line; several with the same columns become one table.
-pub fn report_table(reports: &[(Vec<String>, Vec<(String, Shown)>)]) -> String {
+pub fn report_table(reports: &[Report]) -> String {
     let mut text = String::new();
     let mut at = 0;
     while at < reports.len() {

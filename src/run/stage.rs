@@ -19,8 +19,11 @@ use crate::events::size as events_size;
 /// A step after the passes, with its plans so far.
 pub struct Prepared {
     pub step: Step,
-    plans: Mutex<HashMap<Vec<(Arc<str>, i64)>, Arc<Plan>>>,
+    plans: Mutex<HashMap<Bound, Arc<Plan>>>,
 }
+
+/// Symbols with their numbers, sorted.
+type Bound = Vec<(Arc<str>, i64)>;
 
 impl Prepared {
     pub fn new(step: &Step, origins: &[Origin]) -> Result<Prepared, Fault> {

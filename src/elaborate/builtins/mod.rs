@@ -39,6 +39,11 @@ pub fn names() -> Vec<&'static str> {
     families().into_iter().flatten().map(|row| row.name).chain(sources).chain(["none", "training", "index"]).collect()
 }
 
+/// Name, parameters and a sentence for each builtin, by family.
+pub fn documentation() -> Vec<(&'static str, &'static [&'static str], &'static str)> {
+    families().into_iter().flatten().map(|row| (row.name, row.params, row.doc)).collect()
+}
+
 /// A source of data is called like a function.
 fn source_row(name: &str) -> Option<&'static Builtin> {
     static ROWS: std::sync::OnceLock<Vec<Builtin>> = std::sync::OnceLock::new();
@@ -56,7 +61,6 @@ fn source_row(name: &str) -> Option<&'static Builtin> {
 
 /// Arguments of a call, by parameter.
 pub struct Args {
-    pub name: &'static str,
     pub given: Vec<Option<Given>>,
     /// What `*` took.
     pub rest: Vec<Given>,
@@ -96,7 +100,7 @@ impl Elaborator<'_> {
     fn builtin_args(&mut self, builtin: &'static Builtin, given: Vec<Given>, span: Span) -> Option<Args> {
         let plain = |param: &'static str| param.trim_end_matches('?');
         let mut args =
-            Args { name: builtin.name, given: builtin.params.iter().map(|_| None).collect(), rest: Vec::new(), span };
+            Args { given: builtin.params.iter().map(|_| None).collect(), rest: Vec::new(), span };
         let mut next = 0;
         for argument in given {
             let at = match &argument.name {
