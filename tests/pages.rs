@@ -13,7 +13,7 @@ use ssl::cli::compile_text;
 use ssl::diagnostics::{Code, page};
 use ssl::elaborate::Settings;
 use ssl::run::{self, RunOptions};
-use support::fences::{Fence, fences, repository};
+use support::fences::{Fence, fences, read, repository};
 
 /// Codes that no program is known to raise.
 const WITHOUT_PROGRAM: [Code; 1] = [Code::Internal];
@@ -27,7 +27,8 @@ fn chapter(number: &str) {
 
 /// What is wrong with a page, each fault with its line.
 fn faults(code: Code) -> Vec<String> {
-    let text = page(code);
+    let text = read(&format!("docs/errors/{}.md", code.number()));
+    assert_eq!(page(code), text, "the page that the binary prints");
     let mut faults = Vec::new();
     if text.lines().next() != Some(&format!("# {} {}", code.number(), code.name())) {
         faults.push(format!("{}.md does not begin with its number and name", code.number()));
@@ -35,7 +36,7 @@ fn faults(code: Code) -> Vec<String> {
     let folder = tempfile::tempdir().expect("a folder for the programs");
     files(folder.path());
     let (mut fails, mut works) = (0, 0);
-    for fence in fences(text) {
+    for fence in fences(&text) {
         let fault = match fence.info.as_str() {
             "ssl fails" => {
                 fails += 1;

@@ -183,10 +183,14 @@ impl Elaborator<'_> {
                     _ => self.declaration(statement, &env).map(|(_, value)| value),
                 };
                 self.evaluating.pop();
-                if let Some(value) = &value {
-                    self.globals.insert(key, value.clone());
+                match value {
+                    Some(value) => {
+                        self.globals.insert(key, value.clone());
+                        Some(value)
+                    }
+                    // Its line has not run yet, so the name still means what it means everywhere: `data digits = digits()`.
+                    None => self.prelude_or_builtin(module, name, span),
                 }
-                value
             }
             _ => self.prelude_or_builtin(module, name, span),
         }
@@ -444,7 +448,8 @@ impl Elaborator<'_> {
             self.end_compute();
             self.drafts.push(Vec::new());
             self.yielded.push(None);
-            self.flow_names.push(format!("{}[{}]", name.text, label.join(",")));
+            // In parentheses, which the keys of draws leave out: arms draw alike.
+            self.flow_names.push(format!("{}({})", name.text, label.join(",")));
             let calls = std::mem::take(&mut self.flow_calls);
             let value = self.flow_statements(&body.statements, &inner);
             self.flow_calls = calls;
@@ -452,7 +457,7 @@ impl Elaborator<'_> {
             let value = self.yielded.pop().flatten().unwrap_or(value);
             self.end_compute();
             let body = self.drafts.pop().unwrap_or_default();
-            self.push_draft(Draft::Scope { name: label.join(","), seed, body });
+            self.push_draft(Draft::Scope { name: format!("{}({})", name.text, label.join(",")), seed, body });
             yields.push(value);
         }
         let table = self.table(&shown, &yields, name.span);

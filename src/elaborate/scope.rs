@@ -249,7 +249,10 @@ impl Elaborator<'_> {
         }
         if let Some(values) = self.constant_values(tensor) {
             let ty = self.ty(tensor);
-            return Ok(self.constant_in(scope, &values, ty).value);
+            let value = self.constant_in(scope, &values, ty).value;
+            // One node for all uses: a gradient is with respect to that node.
+            self.scope(scope).imports.insert(tensor, value);
+            return Ok(value);
         }
         let from = self.scopes[tensor.scope.0].kind;
         let to = self.scopes[scope.0].kind;

@@ -41,7 +41,7 @@ pub fn read(path: &str) -> String {
     std::fs::read_to_string(repository(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// Whether `shown` is what was printed, where `[..]` stands for any text within a line and a line `...` for any lines.
+/// Whether `shown` is what was printed, where `…` stands for any text within a line and, alone, for any lines.
 pub fn matches(shown: &str, printed: &str) -> bool {
     let shown: Vec<&str> = shown.trim_end().lines().collect();
     let printed: Vec<&str> = printed.trim_end().lines().collect();
@@ -51,7 +51,7 @@ pub fn matches(shown: &str, printed: &str) -> bool {
 fn lines_match(shown: &[&str], printed: &[&str]) -> bool {
     match (shown.split_first(), printed.split_first()) {
         (None, None) => true,
-        (Some((&"...", rest)), _) => (0..=printed.len()).any(|skipped| lines_match(rest, &printed[skipped..])),
+        (Some((&("…" | "    …"), rest)), _) => (0..=printed.len()).any(|skipped| lines_match(rest, &printed[skipped..])),
         (Some((line, rest)), Some((other, others))) => line_matches(line, other) && lines_match(rest, others),
         _ => false,
     }
@@ -59,7 +59,7 @@ fn lines_match(shown: &[&str], printed: &[&str]) -> bool {
 
 fn line_matches(shown: &str, printed: &str) -> bool {
     let (shown, printed) = (shown.trim_end(), printed.trim_end());
-    match shown.split_once("[..]") {
+    match shown.split_once('…') {
         None => shown == printed,
         Some((head, tail)) => match printed.strip_prefix(head) {
             None => false,
@@ -74,12 +74,12 @@ fn line_matches(shown: &str, printed: &str) -> bool {
 
 #[test]
 fn a_transcript_may_leave_out_lines_and_parts_of_lines() {
-    assert!(matches("a\n...\nd [..] ms\n", "a\nb\nc\nd 12.5 ms"));
-    assert!(matches("a\n...\n", "a\n"));
-    assert!(!matches("a\n...\ne\n", "a\nb\nc\n"));
-    assert!(!matches("a [..] c", "a b d"));
+    assert!(matches("a\n…\nd … ms\n", "a\nb\nc\nd 12.5 ms"));
+    assert!(matches("a\n    …\n", "a\n"));
+    assert!(!matches("a\n…\ne\n", "a\nb\nc\n"));
+    assert!(!matches("a … c", "a b d"));
     assert!(!matches("a\n", "a\nb\n"));
-    assert!(matches("  loss  [..]", "  loss  0.25"));
+    assert!(matches("  loss  …", "  loss  0.25"));
 }
 
 #[test]
