@@ -74,7 +74,8 @@ fn raises(code: Code, raised: Raised) -> Option<String> {
         [(only, _)] if *only == code => None,
         [] => Some("the program raises nothing".into()),
         several => {
-            let lines: Vec<String> = several.iter().map(|(code, text)| format!("  {}: {text}", code.number())).collect();
+            let lines: Vec<String> =
+                several.iter().map(|(code, text)| format!("  {}: {text}", code.number())).collect();
             Some(format!("the program raises\n{}", lines.join("\n")))
         }
     }

@@ -235,8 +235,7 @@ impl Elaborator<'_> {
             _ => false,
         };
         if waits {
-            let partial =
-                Partial { callee: callee_value, callee_span: callee.span, arguments: given };
+            let partial = Partial { callee: callee_value, callee_span: callee.span, arguments: given };
             return Value::Partial(Rc::new(partial));
         }
         self.call(callee_value, given, callee.span, right.span)

@@ -257,7 +257,9 @@ impl Elaborator<'_> {
         let from = self.scopes[tensor.scope.0].kind;
         let to = self.scopes[scope.0].kind;
         let value = match (from, to) {
-            (ScopeKind::Host, ScopeKind::Step | ScopeKind::Compute) if self.scopes[scope.0].host == Some(tensor.scope) => {
+            (ScopeKind::Host, ScopeKind::Step | ScopeKind::Compute)
+                if self.scopes[scope.0].host == Some(tensor.scope) =>
+            {
                 self.import_host(tensor, scope)
             }
             (ScopeKind::Compute, ScopeKind::Step | ScopeKind::Compute) => self.import_flow(tensor, scope),

@@ -330,7 +330,8 @@ fn step_of(choices: &[u16]) -> Step {
             builder.named(names[choice / 3 % names.len()]);
             let ty = Type::new(DType::F64, [b.clone(), Size::known(3)]);
             let path = format!("net.{at}");
-            let name = if choice.is_multiple_of(2) { path.clone() } else { names[choice / 3 % names.len()].to_string() };
+            let name =
+                if choice.is_multiple_of(2) { path.clone() } else { names[choice / 3 % names.len()].to_string() };
             // The name given before is taken by the input.
             let mut fresh = std::mem::take(&mut builder);
             let value = fresh.input(name, ty);

@@ -51,7 +51,9 @@ pub fn matches(shown: &str, printed: &str) -> bool {
 fn lines_match(shown: &[&str], printed: &[&str]) -> bool {
     match (shown.split_first(), printed.split_first()) {
         (None, None) => true,
-        (Some((&("…" | "    …"), rest)), _) => (0..=printed.len()).any(|skipped| lines_match(rest, &printed[skipped..])),
+        (Some((&("…" | "    …"), rest)), _) => {
+            (0..=printed.len()).any(|skipped| lines_match(rest, &printed[skipped..]))
+        }
         (Some((line, rest)), Some((other, others))) => line_matches(line, other) && lines_match(rest, others),
         _ => false,
     }
@@ -63,11 +65,9 @@ fn line_matches(shown: &str, printed: &str) -> bool {
         None => shown == printed,
         Some((head, tail)) => match printed.strip_prefix(head) {
             None => false,
-            Some(rest) => rest
-                .char_indices()
-                .map(|(at, _)| at)
-                .chain([rest.len()])
-                .any(|at| line_matches(tail, &rest[at..])),
+            Some(rest) => {
+                rest.char_indices().map(|(at, _)| at).chain([rest.len()]).any(|at| line_matches(tail, &rest[at..]))
+            }
         },
     }
 }

@@ -99,8 +99,7 @@ impl Elaborator<'_> {
 
     fn builtin_args(&mut self, builtin: &'static Builtin, given: Vec<Given>, span: Span) -> Option<Args> {
         let plain = |param: &'static str| param.trim_end_matches('?');
-        let mut args =
-            Args { given: builtin.params.iter().map(|_| None).collect(), rest: Vec::new(), span };
+        let mut args = Args { given: builtin.params.iter().map(|_| None).collect(), rest: Vec::new(), span };
         let mut next = 0;
         for argument in given {
             let at = match &argument.name {
