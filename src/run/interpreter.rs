@@ -82,6 +82,7 @@ pub(super) fn run(program: &Program, options: &RunOptions, sink: &mut dyn FnMut(
     if let Err(fault) = &result {
         let (code, headline) = (fault.code.number().to_owned(), fault.headline.clone());
         // The fault itself is what the caller hears of; a journal that cannot be written adds nothing.
+        let _ = runtime.say_profile();
         let _ = runtime.say(Event::Failed { code, headline });
         let _ = runtime.folder.as_mut().map(|folder| folder.finish("failed"));
     }
@@ -104,15 +105,19 @@ impl Runtime<'_> {
         let program = self.program;
         let flow = self.statements(&program.body, &Place::new(self.options.seed))?;
         let interrupted = flow == Flow::Interrupted;
-        if let Some(profile) = self.profile.take() {
-            let event = profile.event(&*self.options.line);
-            self.say(event)?;
-        }
+        self.say_profile()?;
         self.say(Event::RunEnded { seconds: begun.elapsed().as_secs_f64(), interrupted })?;
         if let Some(folder) = &mut self.folder {
             folder.finish(if interrupted { "interrupted" } else { "done" })?;
         }
         Ok(interrupted)
+    }
+
+    fn say_profile(&mut self) -> Result<(), Fault> {
+        match self.profile.take() {
+            Some(profile) => self.say(profile.event(&*self.options.line)),
+            None => Ok(()),
+        }
     }
 
     /// Tells an event to everybody who listens.
