@@ -222,7 +222,9 @@ impl Scanner<'_> {
     /// Reports brackets that do not match and takes the statements around them out. Gives the depth of nesting.
     fn brackets(&mut self, tokens: &[Token]) -> usize {
         let mut open: Vec<Token> = Vec::new();
-        let mut depth = 0;
+        // `|x| |y| …` and `a -> b -> …` nest without brackets.
+        let mut chained = 0;
+        let mut deepest = 0;
         let mut balanced = true;
         for token in tokens {
             match token.kind {
@@ -236,16 +238,22 @@ impl Scanner<'_> {
                 },
                 _ => {}
             }
-            depth = depth.max(open.len());
-        }
-        if depth > MAX_DEPTH {
-            self.too_deep(tokens);
-            return 0;
+            chained = match self.word(token) {
+                "|" | "->" => chained + 1,
+                "," => 0,
+                _ if matches!(token.kind, Kind::Open | Kind::Close | Kind::Newline) => 0,
+                _ => chained,
+            };
+            deepest = deepest.max(open.len() + chained);
+            if open.len().max(chained) > MAX_DEPTH {
+                self.too_deep(*token);
+                return 0;
+            }
         }
         if !balanced || !open.is_empty() {
             self.repair(tokens);
         }
-        depth
+        deepest
     }
 
     fn partners(&self, opener: Token, closer: Token) -> bool {
@@ -253,27 +261,12 @@ impl Scanner<'_> {
         matches!((bytes[opener.start], bytes[closer.start]), (b'(', b')') | (b'[', b']') | (b'{', b'}'))
     }
 
-    fn too_deep(&mut self, tokens: &[Token]) {
-        let mut open = 0;
-        let at = tokens.iter().find(|token| {
-            match token.kind {
-                Kind::Open => open += 1,
-                Kind::Close => open = usize::saturating_sub(open, 1),
-                _ => {}
-            }
-            open > MAX_DEPTH
-        });
-        if let Some(token) = at {
-            self.faults.push(
-                Diagnostic::error(Code::Nesting, format!("brackets are nested more than {MAX_DEPTH} deep"))
-                    .label(self.span(token.start, token.end), format!("this is level {}", MAX_DEPTH + 1))
-                    .help("name inner parts with `let`"),
-            );
-        }
-        self.copy.fill(b' ');
-        if let Some(first) = self.copy.first_mut() {
-            *first = BROKEN;
-        }
+    fn too_deep(&mut self, token: Token) {
+        let fault = Diagnostic::error(Code::Nesting, format!("this is nested more than {MAX_DEPTH} deep"))
+            .label(self.span(token.start, token.end), format!("level {} begins here", MAX_DEPTH + 1))
+            .help("name inner parts with `let`");
+        self.faults.push(fault);
+        blank(&mut self.copy, 0..self.text.len());
     }
 
     /// An unclosed bracket ends where a statement word stands at or left of the indentation of its line.
