@@ -155,7 +155,7 @@ fn what_does_not_fit_is_rejected_with_its_line() {
     rejected("net.linear_0.w <- new", "net.linear_9.w <- new", "there is no slot");
     rejected("clock step", "clock stop", "the clock has no `stop`");
     rejected("sum hits, min count", "mean hits, min count", "no statistic");
-    rejected("    z\n", "    z#1\n", "no result 1");
+    rejected("order = sorted#1", "order = sorted#2", "no result 2");
     rejected("8 <= B", "8 < B", "missing");
     rejected(
         "mask : bool[2] = constant [true, false]",
