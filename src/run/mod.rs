@@ -40,6 +40,7 @@ pub use executor::{Failed, Registers, execute};
 pub use folder::{RunFolder, weights_of};
 pub use key::Place;
 pub use passes::compile as compile_step;
+pub use profile::Account;
 pub use single::run_step;
 pub use store::Store;
 

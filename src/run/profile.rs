@@ -19,6 +19,11 @@ pub struct Account {
 }
 
 impl Account {
+    /// Time inside kernels so far.
+    pub fn inside(&self) -> Duration {
+        Duration::from_nanos(self.nanos.iter().sum())
+    }
+
     pub(super) fn nanos(&mut self, instructions: usize) -> &mut [u64] {
         self.nanos.resize(instructions, 0);
         &mut self.nanos

@@ -258,8 +258,7 @@ fn a_folder_that_cannot_be_written_is_an_error() {
 fn an_interruption_keeps_what_was_reached() {
     let out = tempfile::tempdir().unwrap();
     let interrupt = Interrupt::default();
-    let options =
-        RunOptions { out: Some(out.path().to_owned()), interrupt: interrupt.clone(), ..options(0) };
+    let options = RunOptions { out: Some(out.path().to_owned()), interrupt: interrupt.clone(), ..options(0) };
     let compiled = compiled(READOUT);
     let mut steps = 0;
     let outcome = run(&compiled.elaborated.program, &options, &mut |event| {
