@@ -83,8 +83,10 @@ fn programs_of_the_readme_compile() {
 }
 
 #[test]
-fn programs_of_the_architecture_page_compile() {
-    programs("docs/architecture.md");
+fn the_excerpt_of_the_architecture_page_is_in_the_pipeline() {
+    let page = fences(&read("docs/architecture.md"));
+    let excerpt = page.iter().find(|fence| fence.info == "text").expect("the page follows a pipeline");
+    assert!(read("pipelines/byol.ssl").contains(&excerpt.text), "pipelines/byol.ssl no longer holds\n{}", excerpt.text);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use indexmap::IndexMap;
 
 use super::Elaborator;
-use super::scope::{ScopeId, ScopeKind};
+use super::scope::{ScopeId, ScopeKind, SlotState};
 use super::value::{Env, Given, Optimizer, Tensor, Value};
 use crate::diagnostics::{Code, Diagnostic};
 use crate::gradient::{self, Reason};
@@ -118,7 +118,7 @@ impl Elaborator<'_> {
             let reached: IndexMap<SlotId, GraphValue> = current
                 .iter()
                 .filter(|(slot, _)| self.slots[slot.0 as usize].kind == SlotKind::Weight && !assigned.contains(*slot))
-                .filter(|(_, state)| reach.reached(state.value))
+                .filter(|(_, state)| depends(reach, state))
                 .map(|(slot, state)| (*slot, state.value))
                 .collect();
             if reached.is_empty() {
@@ -134,10 +134,10 @@ impl Elaborator<'_> {
             self.check_not_frozen(&value, selection.value.span)?;
             let mut any = false;
             for slot in chosen {
-                let read = self.scopes[step.0].current.get(&slot).map(|state| state.value);
-                if let Some(value) = read.filter(|value| reach.reached(*value)) {
+                let state = self.scopes[step.0].current.get(&slot);
+                if let Some(state) = state.filter(|state| depends(reach, state)) {
                     any = true;
-                    slots.insert(slot, value);
+                    slots.insert(slot, state.value);
                 }
             }
             if !any {
@@ -539,6 +539,12 @@ impl Elaborator<'_> {
             self.reported = before.1;
         }
     }
+}
+
+/// Whether the loss depends on a weight, be it on the value that it had before this step changed it: that loss is stale, and
+/// `check_stale` says so.
+fn depends(reach: &gradient::Reach, state: &SlotState) -> bool {
+    reach.reached(state.value) || (state.written.is_some() && state.read.is_some_and(|read| reach.reached(read)))
 }
 
 fn root_name(expr: &Expr) -> Option<&str> {
