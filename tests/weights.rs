@@ -13,7 +13,8 @@ use support::fixture_text;
 
 /// `name [sizes]` of each weight and buffer after the net met one picture; nothing is computed.
 fn entries(net: &str, side: usize) -> BTreeSet<String> {
-    let program = format!("use std.net.{net}\nnet f = {net}(classes: 1000)\nlet scores = f(zeros(1, 3, {side}, {side}))\n");
+    let program =
+        format!("use std.net.{net}\nnet f = {net}(classes: 1000)\nlet scores = f(zeros(1, 3, {side}, {side}))\n");
     let mut sources = SourceMap::default();
     let entry = sources.add("weights.ssl", None, program);
     let (modules, _) = load(entry, &mut sources, &Disk);
