@@ -238,7 +238,7 @@ impl Elaborator<'_> {
             match (name.as_deref(), &value) {
                 (_, Value::Error) => {}
                 (Some("epochs"), Value::Int(n)) if *n > 0 => read.length = Some(Length::Epochs(*n as u64)),
-                (Some("steps"), Value::Int(n)) if *n > 0 => read.length = Some(Length::Steps(*n as u64)),
+                (Some("steps"), Value::Int(n)) if *n >= 0 => read.length = Some(Length::Steps(*n as u64)),
                 (Some("epochs"), Value::Quantity(n, Unit::Epochs)) | (None, Value::Quantity(n, Unit::Epochs))
                     if *n >= 1.0 =>
                 {
