@@ -79,7 +79,10 @@ pub fn compile_text(
     let entry = sources.add(name, folder, text.clone());
     let (modules, mut diagnostics) = resolve::load(entry, &mut sources, &Disk);
     let names = elaborate::builtin_names();
-    diagnostics.extend(resolve::check_names(&modules, &names.iter().map(|name| &**name).collect::<Vec<_>>()));
+    // What comes from outside stands beside the builtins.
+    let given = settings.given.iter().map(|(name, _)| name.as_str());
+    let known: Vec<&str> = names.iter().map(|name| &**name).chain(given).collect();
+    diagnostics.extend(resolve::check_names(&modules, &known));
     let (elaborated, found) = elaborate(&modules, &sources, &settings);
     for diagnostic in found {
         // A name that is not known is reported once, by whichever phase saw it first.

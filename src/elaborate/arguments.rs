@@ -9,11 +9,14 @@ use crate::syntax::{Argument, Expr, ExprKind, Param};
 
 impl Elaborator<'_> {
     pub fn evaluate_arguments(&mut self, arguments: &[Argument], env: &Env) -> Vec<Given> {
-        arguments.iter().map(|argument| Given {
-            name: argument.name.clone(),
-            value: self.expr(&argument.value, env),
-            span: argument.value.span,
-        }).collect()
+        arguments
+            .iter()
+            .map(|argument| Given {
+                name: argument.name.clone(),
+                value: self.expr(&argument.value, env),
+                span: argument.value.span,
+            })
+            .collect()
     }
 
     /// Binds every parameter in `env`; false if something did not fit (reported).
@@ -45,7 +48,12 @@ impl Elaborator<'_> {
             }
             if slots[at].is_some() {
                 let name = &params[at].name.text;
-                self.fail(Code::ArgumentCount, argument.span, format!("`{name}` of `{callee}` is given twice"), "again here");
+                self.fail(
+                    Code::ArgumentCount,
+                    argument.span,
+                    format!("`{name}` of `{callee}` is given twice"),
+                    "again here",
+                );
                 fits = false;
                 continue;
             }
@@ -59,10 +67,20 @@ impl Elaborator<'_> {
 
     fn too_many(&mut self, callee: &str, takes: usize, given: usize, at: Span, span: Span) {
         let headline = format!("`{callee}` takes {}, {given} are given", arguments(takes));
-        self.report(Diagnostic::error(Code::ArgumentCount, headline).label(at, "one too many").label(span, "this call"));
+        self.report(
+            Diagnostic::error(Code::ArgumentCount, headline).label(at, "one too many").label(span, "this call"),
+        );
     }
 
-    fn bind_param(&mut self, callee: &str, param: &Param, given: Option<Given>, env: &Env, bound: &mut Bound, span: Span) -> bool {
+    fn bind_param(
+        &mut self,
+        callee: &str,
+        param: &Param,
+        given: Option<Given>,
+        env: &Env,
+        bound: &mut Bound,
+        span: Span,
+    ) -> bool {
         let (value, place) = match (given, &param.default) {
             (Some(given), _) => (given.value, given.span),
             (None, Some(default)) => {

@@ -3,7 +3,9 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::value::{Closure, Definition, Env, Given, InstanceId, Net, Optimizer, Partial, Template, TemplateKind, Value};
+use super::value::{
+    Closure, Definition, Env, Given, InstanceId, Net, Optimizer, Partial, Template, TemplateKind, Value,
+};
 use super::{CALLS_DEEP, Elaborator, NODES_MADE};
 use crate::diagnostics::{Code, Diagnostic};
 use crate::source::Span;
@@ -59,14 +61,24 @@ impl Elaborator<'_> {
             let repeated = calls.last().map_or(String::new(), |frame| frame.callee.clone());
             // The chain would repeat itself; its beginning tells enough.
             self.calls = calls[..calls.len().min(3)].to_vec();
-            self.fail_help(Code::RecursionLimit, span, format!("`{repeated}` calls itself without end"),
-                format!("{CALLS_DEEP} calls deep"), "end the recursion with an `if` on a static condition");
+            self.fail_help(
+                Code::RecursionLimit,
+                span,
+                format!("`{repeated}` calls itself without end"),
+                format!("{CALLS_DEEP} calls deep"),
+                "end the recursion with an `if` on a static condition",
+            );
             self.calls = calls;
             return false;
         }
         if self.nodes_made >= NODES_MADE {
-            self.fail_help(Code::RecursionLimit, span, format!("the graph has more than {NODES_MADE} nodes"),
-                "too much is unrolled here", "loop over tensors instead of unrolling");
+            self.fail_help(
+                Code::RecursionLimit,
+                span,
+                format!("the graph has more than {NODES_MADE} nodes"),
+                "too much is unrolled here",
+                "loop over tensors instead of unrolling",
+            );
             return false;
         }
         true
@@ -79,7 +91,8 @@ impl Elaborator<'_> {
         }
         let closure = closure.clone();
         let run = |this: &mut Self| {
-            let value = if closure.is_flow { this.flow_body(&closure, &env, span) } else { this.block(&closure.body, &env) };
+            let value =
+                if closure.is_flow { this.flow_body(&closure, &env, span) } else { this.block(&closure.body, &env) };
             this.fit_result(&closure, value, &env)
         };
         // A function without a name adds nothing to the place of a draw.
@@ -134,23 +147,42 @@ impl Elaborator<'_> {
         }
     }
 
-    fn call_definition(&mut self, definition: &Rc<Definition>, given: Vec<Given>, callee_span: Span, span: Span) -> Value {
+    fn call_definition(
+        &mut self,
+        definition: &Rc<Definition>,
+        given: Vec<Given>,
+        callee_span: Span,
+        span: Span,
+    ) -> Value {
         match definition.template.kind {
             TemplateKind::View => self.apply_view(&[Value::Definition(definition.clone())], given, span),
-            TemplateKind::Optimizer => self.fail(Code::NotCallable, callee_span, "an optimizer is not called", "an optimizer"),
+            TemplateKind::Optimizer => {
+                self.fail(Code::NotCallable, callee_span, "an optimizer is not called", "an optimizer")
+            }
             TemplateKind::Module => match self.anonymous_child(definition, span) {
                 Some(net) => self.call_net(&net, given, span),
                 None => {
                     let name = &definition.template.name;
-                    self.fail_help(Code::NotAllowedHere, callee_span, format!("`{name}(…)` is a definition, it has no weights yet"),
-                        "applied outside a net", format!("name it: `net {name} = {name}(…)`"))
+                    self.fail_help(
+                        Code::NotAllowedHere,
+                        callee_span,
+                        format!("`{name}(…)` is a definition, it has no weights yet"),
+                        "applied outside a net",
+                        format!("name it: `net {name} = {name}(…)`"),
+                    )
                 }
             },
         }
     }
 
     /// Runs a module's body on its instance.
-    pub fn call_instance(&mut self, id: InstanceId, definition: &Rc<Definition>, given: Vec<Given>, span: Span) -> Value {
+    pub fn call_instance(
+        &mut self,
+        id: InstanceId,
+        definition: &Rc<Definition>,
+        given: Vec<Given>,
+        span: Span,
+    ) -> Value {
         let template = definition.template.clone();
         let env = definition.env.child();
         if !self.bind_arguments(&template.name, &template.inputs, given, &env, span) {
@@ -203,7 +235,7 @@ impl Elaborator<'_> {
             _ => false,
         };
         if waits {
-            let partial = Partial { callee: callee_value, callee_span: callee.span, arguments: given, span: right.span };
+            let partial = Partial { callee: callee_value, callee_span: callee.span, arguments: given };
             return Value::Partial(Rc::new(partial));
         }
         self.call(callee_value, given, callee.span, right.span)
@@ -212,7 +244,9 @@ impl Elaborator<'_> {
     /// A module or view named without its settings has its defaults.
     pub fn default_template(&mut self, value: Value, span: Span) -> Value {
         match value {
-            Value::Template(template) if template.kind != TemplateKind::Optimizer => self.bind_template(&template, Vec::new(), span),
+            Value::Template(template) if template.kind != TemplateKind::Optimizer => {
+                self.bind_template(&template, Vec::new(), span)
+            }
             other => other,
         }
     }
@@ -268,7 +302,14 @@ impl Elaborator<'_> {
     }
 
     /// Calls that look like `value.name(…)` and are not a field that happens to be callable.
-    fn method(&mut self, receiver: &Value, name: &Name, arguments: &[Argument], span: Span, env: &Env) -> Option<Value> {
+    fn method(
+        &mut self,
+        receiver: &Value,
+        name: &Name,
+        arguments: &[Argument],
+        span: Span,
+        env: &Env,
+    ) -> Option<Value> {
         match (receiver, &*name.text) {
             (Value::Net(net), "with") => {
                 let given = self.evaluate_arguments(arguments, env);
@@ -280,7 +321,9 @@ impl Elaborator<'_> {
                 Some(self.call(net, given, name.span, span))
             }
             (Value::Data(data), _) if self.data_has_field(data, &name.text) => None,
-            (Value::Data(_) | Value::Split(_), _) => Some(self.data_method(receiver.clone(), name, arguments, span, env)),
+            (Value::Data(_) | Value::Split(_), _) => {
+                Some(self.data_method(receiver.clone(), name, arguments, span, env))
+            }
             (Value::Optimizer(_), "update") => {
                 let headline = "`update` of an optimizer is not executable yet";
                 Some(self.fail(Code::NotYet, name.span, headline, "a look-ahead value"))
@@ -304,7 +347,10 @@ impl Elaborator<'_> {
             Value::Error => None,
             other => {
                 let what = self.describe(other);
-                self.report(Diagnostic::error(Code::TypeMismatch, format!("a text is needed, this is {what}")).label(span, what));
+                self.report(
+                    Diagnostic::error(Code::TypeMismatch, format!("a text is needed, this is {what}"))
+                        .label(span, what),
+                );
                 None
             }
         }
@@ -321,7 +367,12 @@ fn chain_parts(value: Value) -> Vec<Value> {
 /// Something that waits for an input: on the left of `|>` it composes.
 pub fn is_callable(value: &Value) -> bool {
     match value {
-        Value::Function(_) | Value::Builtin(_) | Value::Partial(_) | Value::Chain(_) | Value::Definition(_) | Value::Net(_) => true,
+        Value::Function(_)
+        | Value::Builtin(_)
+        | Value::Partial(_)
+        | Value::Chain(_)
+        | Value::Definition(_)
+        | Value::Net(_) => true,
         Value::Template(template) => template.kind != TemplateKind::Optimizer,
         _ => false,
     }
@@ -329,11 +380,14 @@ pub fn is_callable(value: &Value) -> bool {
 
 /// The parameters without a default that the arguments leave open are exactly one, once the leading one is skipped.
 fn lacks_leading(closure: &Closure, given: &[Given]) -> bool {
-    let named = |param: &crate::syntax::Param| given.iter().any(|g| g.name.as_ref().is_some_and(|n| n.text == param.name.text));
+    let named =
+        |param: &crate::syntax::Param| given.iter().any(|g| g.name.as_ref().is_some_and(|n| n.text == param.name.text));
     let positional = given.iter().filter(|g| g.name.is_none()).count();
     let open: Vec<_> = closure.params.iter().filter(|param| !named(param)).collect();
     open.iter().skip(positional).any(|param| param.default.is_none())
-        || (open.len() > positional && open.first().is_some_and(|param| param.default.is_none()) && positional < required(&open))
+        || (open.len() > positional
+            && open.first().is_some_and(|param| param.default.is_none())
+            && positional < required(&open))
 }
 
 fn required(params: &[&crate::syntax::Param]) -> usize {

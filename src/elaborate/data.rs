@@ -22,8 +22,13 @@ impl Elaborator<'_> {
     pub fn data_statement(&mut self, name: &Name, params: Option<&[Param]>, value: &Expr, env: &Env) {
         if params.is_some() {
             env.bind(name.text.clone(), Value::Error);
-            self.fail_help(Code::NotYet, name.span, "`data` with parameters cannot run yet", "not executable yet",
-                "write one `data` for each setting");
+            self.fail_help(
+                Code::NotYet,
+                name.span,
+                "`data` with parameters cannot run yet",
+                "not executable yet",
+                "write one `data` for each setting",
+            );
             return;
         }
         let value = match self.expr(value, env) {
@@ -132,7 +137,12 @@ impl Elaborator<'_> {
             "classes" => self.class_count(&data, name),
             text => {
                 let known: Vec<String> = data.schema.splits.iter().map(|(split, _)| split.clone()).collect();
-                self.unknown_field(&format!("the data set `{}`", data.name), text, name.span, known.iter().map(String::as_str))
+                self.unknown_field(
+                    &format!("the data set `{}`", data.name),
+                    text,
+                    name.span,
+                    known.iter().map(String::as_str),
+                )
             }
         }
     }
@@ -167,7 +177,14 @@ impl Elaborator<'_> {
     }
 
     /// `.batches(256)`, `.take(10, per: label)`, `.split(…)`, …
-    pub fn data_method(&mut self, receiver: Value, name: &Name, arguments: &[Argument], span: Span, env: &Env) -> Value {
+    pub fn data_method(
+        &mut self,
+        receiver: Value,
+        name: &Name,
+        arguments: &[Argument],
+        span: Span,
+        env: &Env,
+    ) -> Value {
         let given = self.data_arguments(arguments, env);
         if &*name.text == "batches" {
             return self.batches(receiver, given, name.span, span);
@@ -201,28 +218,42 @@ impl Elaborator<'_> {
 
     /// In `by:`, `per:`, `stratified:` and `fit:` a bare name is a field.
     fn data_arguments(&mut self, arguments: &[Argument], env: &Env) -> Vec<Given> {
-        arguments.iter().map(|argument| {
-            let is_field = argument.name.as_ref().is_some_and(|name| matches!(&*name.text, "by" | "per" | "stratified" | "fit"));
-            let value = match (&argument.value.kind, is_field) {
-                (ExprKind::Name(name), true) => Value::FieldName(name.clone()),
-                _ => self.expr(&argument.value, env),
-            };
-            Given { name: argument.name.clone(), value, span: argument.value.span }
-        }).collect()
+        arguments
+            .iter()
+            .map(|argument| {
+                let is_field = argument
+                    .name
+                    .as_ref()
+                    .is_some_and(|name| matches!(&*name.text, "by" | "per" | "stratified" | "fit"));
+                let value = match (&argument.value.kind, is_field) {
+                    (ExprKind::Name(name), true) => Value::FieldName(name.clone()),
+                    _ => self.expr(&argument.value, env),
+                };
+                Given { name: argument.name.clone(), value, span: argument.value.span }
+            })
+            .collect()
     }
 
     fn batches(&mut self, receiver: Value, given: Vec<Given>, at: Span, span: Span) -> Value {
         let split = match receiver {
             Value::Split(split) => split,
             Value::Data(data) => {
-                let known: Vec<String> = data.schema.splits.iter().map(|(name, _)| format!("`{}.{name}`", data.name)).collect();
-                return self.fail_help(Code::TypeMismatch, at, "batches are of one split", "a data set with several splits",
-                    format!("choose {}", known.join(" or ")));
+                let known: Vec<String> =
+                    data.schema.splits.iter().map(|(name, _)| format!("`{}.{name}`", data.name)).collect();
+                return self.fail_help(
+                    Code::TypeMismatch,
+                    at,
+                    "batches are of one split",
+                    "a data set with several splits",
+                    format!("choose {}", known.join(" or ")),
+                );
             }
             _ => return Value::Error,
         };
         let (batch, place) = match given.as_slice() {
-            [Given { value: Value::Int(n), span, name }] if name.as_ref().is_none_or(|name| &*name.text == "size") => (*n, *span),
+            [Given { value: Value::Int(n), span, name }] if name.as_ref().is_none_or(|name| &*name.text == "size") => {
+                (*n, *span)
+            }
             [Given { value: Value::Error, .. }] => return Value::Error,
             [Given { value, span, .. }] => return self.wrong_kind(&value.clone(), "a whole number of rows", *span),
             _ => return self.fail(Code::ArgumentCount, span, "`batches` takes the number of rows", "this call"),
@@ -238,8 +269,13 @@ impl Elaborator<'_> {
             Value::Batches(batches) => batches,
             Value::Error => return None,
             Value::Split(split) => {
-                self.fail_help(Code::TypeMismatch, span, "a loop walks over batches, this is a split", "no batch size",
-                    format!("write `{}.{}.batches(256)`", split.data.name, split.split));
+                self.fail_help(
+                    Code::TypeMismatch,
+                    span,
+                    "a loop walks over batches, this is a split",
+                    "no batch size",
+                    format!("write `{}.{}.batches(256)`", split.data.name, split.split),
+                );
                 return None;
             }
             other => {
@@ -253,10 +289,13 @@ impl Elaborator<'_> {
         {
             let split = format!("{}.{}", batches.split.data.name, batches.split.split);
             self.report(
-                Diagnostic::error(Code::BatchTooLarge, format!("a batch of {} is larger than `{split}`", batches.batch))
-                    .label(batches.span, format!("{} rows a batch", batches.batch))
-                    .label(batches.split.data.span, format!("`{split}` has {count} records"))
-                    .help(format!("take at most {count} rows a batch")),
+                Diagnostic::error(
+                    Code::BatchTooLarge,
+                    format!("a batch of {} is larger than `{split}`", batches.batch),
+                )
+                .label(batches.span, format!("{} rows a batch", batches.batch))
+                .label(batches.split.data.span, format!("`{split}` has {count} records"))
+                .help(format!("take at most {count} rows a batch")),
             );
             return None;
         }
@@ -275,8 +314,13 @@ impl Elaborator<'_> {
     /// Records as tensors: a pass of its own that collects every field.
     pub fn columns(&mut self, split: &Rc<Split>, start: usize, stop: usize, span: Span) -> Value {
         if !self.at_flow_level() {
-            return self.fail_help(Code::NotAllowedHere, span, "records are read outside steps", "inside a step",
-                "read them before the `train`, or loop over `batches`");
+            return self.fail_help(
+                Code::NotAllowedHere,
+                span,
+                "records are read outside steps",
+                "inside a step",
+                "read them before the `train`, or loop over `batches`",
+            );
         }
         let all = split.count().unwrap_or(0);
         let split = if start == 0 && stop == all {
@@ -309,7 +353,8 @@ impl Elaborator<'_> {
         let at = Span { source, start: span.start, end: span.end };
         let name = |text: &str| Name { text: text.into(), span: at };
         let batch: Arc<str> = "batch".into();
-        let fields: Vec<Arc<str>> = batches.split.data.schema.fields.iter().map(|field| field.name.as_str().into()).collect();
+        let fields: Vec<Arc<str>> =
+            batches.split.data.schema.fields.iter().map(|field| field.name.as_str().into()).collect();
         let field_expr = |field: &Arc<str>| Expr {
             kind: ExprKind::Field {
                 base: Box::new(Expr { kind: ExprKind::Name(batch.clone()), span: at }),

@@ -30,8 +30,13 @@ impl Elaborator<'_> {
     /// The key of this place, folded from the scope's key and the path of names that leads here.
     fn place_key(&mut self, what: &str, span: Span) -> Option<Tensor> {
         if self.drawing == 0 {
-            self.fail_help(Code::NotAllowedHere, span, "a random number is drawn outside a draw", "no `~` leads here",
-                "write `let e: [n] ~ normal(0, 1)`");
+            self.fail_help(
+                Code::NotAllowedHere,
+                span,
+                "a random number is drawn outside a draw",
+                "no `~` leads here",
+                "write `let e: [n] ~ normal(0, 1)`",
+            );
             return None;
         }
         let scope = self.here();
@@ -43,7 +48,14 @@ impl Elaborator<'_> {
         self.build(scope, &ops::random::FOLD_KEY, &[key], attrs, span)
     }
 
-    fn build(&mut self, scope: super::scope::ScopeId, op: &'static Op, operands: &[GraphValue], attrs: Attrs, span: Span) -> Option<Tensor> {
+    fn build(
+        &mut self,
+        scope: super::scope::ScopeId,
+        op: &'static Op,
+        operands: &[GraphValue],
+        attrs: Attrs,
+        span: Span,
+    ) -> Option<Tensor> {
         let operands: Vec<Tensor> = operands.iter().map(|value| Tensor { scope, value: *value, weak: false }).collect();
         match self.apply_in(scope, op, &operands, attrs, Vec::new(), span) {
             Ok(tensor) => Some(tensor),

@@ -44,9 +44,7 @@ impl Elaborator<'_> {
                 self.field(base_value, base.span, name)
             }
             ExprKind::Range { start, end } => self.range(start.as_deref(), end.as_deref(), expr.span, env),
-            ExprKind::If { condition, then, otherwise } => {
-                self.if_expr(condition, then, otherwise.as_deref(), env)
-            }
+            ExprKind::If { condition, then, otherwise } => self.if_expr(condition, then, otherwise.as_deref(), env),
             ExprKind::Paren(inner) => self.expr(inner, env),
             ExprKind::Error => Value::Error,
         }
@@ -62,7 +60,9 @@ impl Elaborator<'_> {
                 "none" => Value::None,
                 "training" => Value::Bool(self.training),
                 "index" => self.row_index(span),
-                _ => self.fail(Code::UnknownName, span, format!("unknown name `{name}`"), "not defined before this line"),
+                _ => {
+                    self.fail(Code::UnknownName, span, format!("unknown name `{name}`"), "not defined before this line")
+                }
             },
         }
     }
@@ -89,7 +89,12 @@ impl Elaborator<'_> {
         for (value, place) in [(&a, start.span), (&b, end.span)] {
             if value.as_number().is_none() && value.as_size().is_none() {
                 let what = self.describe(value);
-                return self.fail(Code::TypeMismatch, place, "the ends of a range are numbers known while compiling", what);
+                return self.fail(
+                    Code::TypeMismatch,
+                    place,
+                    "the ends of a range are numbers known while compiling",
+                    what,
+                );
             }
         }
         Value::Range(Box::new((a, b)))
@@ -130,7 +135,14 @@ impl Elaborator<'_> {
         }
     }
 
-    fn comprehension(&mut self, item: &Expr, pattern: &Pattern, over: &Expr, filter: Option<&Expr>, env: &Env) -> Value {
+    fn comprehension(
+        &mut self,
+        item: &Expr,
+        pattern: &Pattern,
+        over: &Expr,
+        filter: Option<&Expr>,
+        env: &Env,
+    ) -> Value {
         let source = self.expr(over, env);
         let over_tensor = matches!(source, Value::Tensor(_) | Value::Cell(_));
         let Some(values) = self.iterate(source, over.span) else { return Value::Error };
@@ -162,12 +174,21 @@ impl Elaborator<'_> {
             Value::Range(ends) => {
                 let ends = (self.witness_of(&ends.0, span), self.witness_of(&ends.1, span));
                 let (Some(a), Some(b)) = ends else {
-                    self.fail(Code::TypeMismatch, span, "only a range of whole numbers can be walked through", "not whole");
+                    self.fail(
+                        Code::TypeMismatch,
+                        span,
+                        "only a range of whole numbers can be walked through",
+                        "not whole",
+                    );
                     return None;
                 };
                 if b.saturating_sub(a) > 100_000 {
-                    self.fail(Code::RecursionLimit, span, format!("{} rounds are too many to unroll", b - a),
-                        "each round is unrolled into the graph");
+                    self.fail(
+                        Code::RecursionLimit,
+                        span,
+                        format!("{} rounds are too many to unroll", b - a),
+                        "each round is unrolled into the graph",
+                    );
                     return None;
                 }
                 Some((a..b).map(Value::Int).collect())
@@ -176,7 +197,12 @@ impl Elaborator<'_> {
             Value::Tensor(tensor) => {
                 let ty = self.ty(tensor);
                 let Some(rows) = ty.shape.first().and_then(|size| self.witness(size, span)) else {
-                    self.fail(Code::TypeMismatch, span, "a tensor without axes cannot be walked through", ty.to_string());
+                    self.fail(
+                        Code::TypeMismatch,
+                        span,
+                        "a tensor without axes cannot be walked through",
+                        ty.to_string(),
+                    );
                     return None;
                 };
                 Some((0..rows).map(|row| self.row(tensor, row, span)).collect())
@@ -218,8 +244,12 @@ impl Elaborator<'_> {
                     return;
                 };
                 if values.len() != items.len() {
-                    self.fail(Code::ArgumentCount, *span, format!("{} names for {} values", items.len(), values.len()),
-                        format!("{} names", items.len()));
+                    self.fail(
+                        Code::ArgumentCount,
+                        *span,
+                        format!("{} names for {} values", items.len(), values.len()),
+                        format!("{} names", items.len()),
+                    );
                 }
                 let padded = values.into_iter().chain(std::iter::repeat(Value::Error));
                 for (item, value) in items.iter().zip(padded) {
@@ -244,17 +274,20 @@ impl Elaborator<'_> {
 
     pub fn not_static_condition(&mut self, value: &Value, span: Span) -> Value {
         let what = self.describe(value);
-        self.fail_help(Code::WrongTime, span, "`if` needs a condition known while compiling or between steps", what,
-            "for a tensor use `select(c, a, b)`")
+        self.fail_help(
+            Code::WrongTime,
+            span,
+            "`if` needs a condition known while compiling or between steps",
+            what,
+            "for a tensor use `select(c, a, b)`",
+        )
     }
 
     /// What a value is where it is used: cells are read, schedules called with the clock.
     pub fn settle(&mut self, value: Value, span: Span) -> Value {
         match value {
             Value::Cell(slot) => Value::Tensor(self.read_slot(slot, span)),
-            Value::Function(closure) if closure.is_schedule() && self.has_clock() => {
-                self.scheduled(&closure, span)
-            }
+            Value::Function(closure) if closure.is_schedule() && self.has_clock() => self.scheduled(&closure, span),
             other => other,
         }
     }
@@ -340,8 +373,13 @@ impl Elaborator<'_> {
         }
         let found = size.bind(&bindings);
         if found.is_none() {
-            self.fail_help(Code::WrongTime, span, format!("the size {size} is not known while compiling"),
-                "asked here for its number", "fix the number with `take(n)`, or loop with `scan`");
+            self.fail_help(
+                Code::WrongTime,
+                span,
+                format!("the size {size} is not known while compiling"),
+                "asked here for its number",
+                "fix the number with `take(n)`, or loop with `scan`",
+            );
         }
         found
     }
@@ -368,7 +406,12 @@ impl Elaborator<'_> {
     /// The position of each row of the batch in its data set.
     fn row_index(&mut self, span: Span) -> Value {
         let Some(scope) = self.scope_stack.first().copied().filter(|id| !self.scopes[id.0].feeds.is_empty()) else {
-            return self.fail(Code::NotAllowedHere, span, "`index` is known only in a loop over batches", "no batch here");
+            return self.fail(
+                Code::NotAllowedHere,
+                span,
+                "`index` is known only in a loop over batches",
+                "no batch here",
+            );
         };
         Value::Tensor(self.feed_index(scope, 0))
     }

@@ -52,7 +52,9 @@ impl Elaborator<'_> {
             }
             Value::Tree(tree) => {
                 let leaves = tree.leaves.iter().map(|(key, leaf)| (key.clone(), leaf.value)).collect::<Vec<_>>();
-                Outcome::Record(leaves.into_iter().map(|(key, tensor)| (key, Outcome::Tensor(self.export_any(tensor)))).collect())
+                Outcome::Record(
+                    leaves.into_iter().map(|(key, tensor)| (key, Outcome::Tensor(self.export_any(tensor)))).collect(),
+                )
             }
             value @ (Value::Net(_) | Value::Chain(_)) => {
                 let leaves = self.leaves(&value);
@@ -94,9 +96,15 @@ impl Elaborator<'_> {
             Draft::Set { target, value } => Statement::Set { target, value },
             Draft::Scope { name, seed, body } => Statement::Scope { name, seed, body: self.statements(body) },
             Draft::Report(rows) => Statement::Report { rows },
-            Draft::Assert { condition, text, why, facts, span } => Statement::Assert { condition, text, why, facts, span },
-            Draft::Save { value, path, span } => Statement::Save { slots: self.named_slots(&value), path: PathBuf::from(path), span },
-            Draft::Load { value, path, span } => Statement::Load { slots: self.named_slots(&value), path: PathBuf::from(path), span },
+            Draft::Assert { condition, text, why, facts, span } => {
+                Statement::Assert { condition, text, why, facts, span }
+            }
+            Draft::Save { value, path, span } => {
+                Statement::Save { slots: self.named_slots(&value), path: PathBuf::from(path), span }
+            }
+            Draft::Load { value, path, span } => {
+                Statement::Load { slots: self.named_slots(&value), path: PathBuf::from(path), span }
+            }
         })
     }
 
@@ -142,7 +150,8 @@ impl Elaborator<'_> {
         let scope = &mut self.scopes[id.0];
         let yields: Vec<GraphValue> = scope.yields.iter().map(|(value, _)| *value).collect();
         let results = scope.yields.iter().map(|(_, flow)| *flow).collect();
-        let symbols = scope.feeds.iter().map(|feed| Symbol { name: feed.symbol.clone(), witness: feed.batch }).collect();
+        let symbols =
+            scope.feeds.iter().map(|feed| Symbol { name: feed.symbol.clone(), witness: feed.batch }).collect();
         let step = Step {
             name: scope.name.clone(),
             inputs: std::mem::take(&mut scope.inputs),
@@ -150,7 +159,10 @@ impl Elaborator<'_> {
             formals: Vec::new(),
             logs: std::mem::take(&mut scope.logs).into_iter().map(|(name, tensor)| (name, tensor.value)).collect(),
             measures: std::mem::take(&mut scope.measures),
-            collects: std::mem::take(&mut scope.collects).into_iter().map(|(name, tensor)| (name, tensor.value)).collect(),
+            collects: std::mem::take(&mut scope.collects)
+                .into_iter()
+                .map(|(name, tensor)| (name, tensor.value))
+                .collect(),
             yields,
             symbols,
             guards: Vec::new(),
@@ -159,7 +171,8 @@ impl Elaborator<'_> {
         };
         let formals: Vec<(SlotId, SlotKind)> = scope.formals.clone();
         let flows = scope.flows.clone();
-        let formals_named = formals.iter().map(|(slot, kind)| (self.slots[slot.0 as usize].path.clone(), *kind)).collect();
+        let formals_named =
+            formals.iter().map(|(slot, kind)| (self.slots[slot.0 as usize].path.clone(), *kind)).collect();
         let step = Step { formals: formals_named, ..step };
         Call { step: Arc::new(step), slots: formals.into_iter().map(|(slot, _)| slot).collect(), flows, results }
     }
@@ -192,24 +205,39 @@ impl Elaborator<'_> {
         let Some(host) = self.scopes[id.0].host else { return Host::default() };
         let scope = &mut self.scopes[host.0];
         let outputs = std::mem::take(&mut scope.host_outputs);
-        Host { graph: std::mem::take(&mut scope.builder).finish(outputs), inputs: std::mem::take(&mut scope.host_inputs) }
+        Host {
+            graph: std::mem::take(&mut scope.builder).finish(outputs),
+            inputs: std::mem::take(&mut scope.host_inputs),
+        }
     }
 
     /// A setting: from the command line if given there, else its default.
-    pub fn param(&mut self, name: &Name, ty: Option<&TypeExpr>, value: Option<&Expr>, env: &Env, module: usize) -> Value {
+    pub fn param(
+        &mut self,
+        name: &Name,
+        ty: Option<&TypeExpr>,
+        value: Option<&Expr>,
+        env: &Env,
+        module: usize,
+    ) -> Value {
         let given = (module == self.modules.entry)
             .then(|| self.settings.set.iter().rev().find(|(have, _)| *have == *name.text).map(|(_, text)| text.clone()))
             .flatten();
         let value = match (given, value) {
             (Some(text), _) => read_setting(&text, ty),
             (None, Some(value)) => self.expr(value, env),
-            (None, None) => {
-                self.fail_help(crate::diagnostics::Code::UnknownSetting, name.span, format!("the setting `{}` has no value", name.text),
-                    "no default", format!("give it with `--set {}=…`", name.text))
-            }
+            (None, None) => self.fail_help(
+                crate::diagnostics::Code::UnknownSetting,
+                name.span,
+                format!("the setting `{}` has no value", name.text),
+                "no default",
+                format!("give it with `--set {}=…`", name.text),
+            ),
         };
         let fitted = match ty {
-            Some(ty) if !value.is_error() => self.fit(ty, value, env, &mut super::signatures::Bound::default(), name.span),
+            Some(ty) if !value.is_error() => {
+                self.fit(ty, value, env, &mut super::signatures::Bound::default(), name.span)
+            }
             _ => value,
         };
         let text = self.static_text(&fitted);

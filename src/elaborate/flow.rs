@@ -69,8 +69,13 @@ impl Elaborator<'_> {
     /// The body of a called flow: its nets are its own.
     pub fn flow_body(&mut self, closure: &Rc<Closure>, env: &Env, span: Span) -> Value {
         if !self.at_flow_level() {
-            return self.fail_help(Code::NotAllowedHere, span, format!("the flow `{}` is called in a step", closure.name),
-                "a flow has effects", "call it at the level of the file or of another flow");
+            return self.fail_help(
+                Code::NotAllowedHere,
+                span,
+                format!("the flow `{}` is called in a step", closure.name),
+                "a flow has effects",
+                "call it at the level of the file or of another flow",
+            );
         }
         self.end_compute();
         let count = self.flow_calls.entry(closure.name.to_string()).or_insert(0);
@@ -85,7 +90,9 @@ impl Elaborator<'_> {
     }
 
     pub fn is_flow_name(&self, callee: &str) -> bool {
-        self.flow_names.iter().any(|name| name == callee || name.rsplit_once('_').is_some_and(|(base, _)| base == callee))
+        self.flow_names
+            .iter()
+            .any(|name| name == callee || name.rsplit_once('_').is_some_and(|(base, _)| base == callee))
     }
 
     pub fn flow_statement(&mut self, statement: &Statement, env: &Env) -> Value {
@@ -118,13 +125,22 @@ impl Elaborator<'_> {
         }
         self.end_compute();
         let path = file.to_string();
-        self.push_draft(if save { Draft::Save { value: net, path, span } } else { Draft::Load { value: net, path, span } });
+        self.push_draft(if save {
+            Draft::Save { value: net, path, span }
+        } else {
+            Draft::Load { value: net, path, span }
+        });
     }
 
     pub fn net_statement(&mut self, name: &Name, ty: Option<&TypeExpr>, value: &Expr, env: &Env) {
         if !self.at_flow_level() {
-            self.fail_help(Code::NotAllowedHere, name.span, "a net is made outside steps", "inside a step",
-                "move the `net` before the `train`");
+            self.fail_help(
+                Code::NotAllowedHere,
+                name.span,
+                "a net is made outside steps",
+                "inside a step",
+                "move the `net` before the `train`",
+            );
             return;
         }
         let path = self.own_path(&name.text);
@@ -139,7 +155,12 @@ impl Elaborator<'_> {
     /// A type written at a net is held by a call on zeros of that shape, which also gives the weights their sizes.
     fn pin_net(&mut self, net: &Value, ty: &TypeExpr, env: &Env) {
         let crate::syntax::TypeKind::Arrow(from, to) = &ty.kind else {
-            self.fail(Code::TypeMismatch, ty.span, "the type of a net is written `[n, 3, 32, 32] -> [n, 10]`", "not an arrow");
+            self.fail(
+                Code::TypeMismatch,
+                ty.span,
+                "the type of a net is written `[n, 3, 32, 32] -> [n, 10]`",
+                "not an arrow",
+            );
             return;
         };
         let inner = env.child();
@@ -151,7 +172,11 @@ impl Elaborator<'_> {
         self.scope_stack.push(scope);
         let ty = Type::new(dtype.unwrap_or(self.float), shape);
         let input = self.add_input(scope, "x", ty, crate::program::Input::Given("x".into()));
-        let given = super::value::Given { name: None, value: Value::Tensor(Tensor { scope, value: input, weak: false }), span: from.span };
+        let given = super::value::Given {
+            name: None,
+            value: Value::Tensor(Tensor { scope, value: input, weak: false }),
+            span: from.span,
+        };
         let result = self.call(net.clone(), vec![given], from.span, from.span);
         self.fit(to, result, &inner, &mut super::signatures::Bound::default(), to.span);
         self.scope_stack.pop();
@@ -170,23 +195,36 @@ impl Elaborator<'_> {
             Some(Binding::Declaration(at)) => {
                 let statement = &modules.modules[module].file.statements[*at];
                 if self.evaluating.contains(&key) {
-                    let value = self.fail_help(Code::RecursionLimit, span, format!("`{name}` is defined by itself"),
-                        "asked for while it is being computed", "break the cycle");
+                    let value = self.fail_help(
+                        Code::RecursionLimit,
+                        span,
+                        format!("`{name}` is defined by itself"),
+                        "asked for while it is being computed",
+                        "break the cycle",
+                    );
                     return Some(value);
                 }
                 self.evaluating.push(key.clone());
                 let env = self.module_envs[module].clone();
                 let value = match &statement.kind {
-                    StatementKind::Param { name, ty, value } => Some(self.param(name, ty.as_ref(), value.as_ref(), &env, module)),
+                    StatementKind::Param { name, ty, value } => {
+                        Some(self.param(name, ty.as_ref(), value.as_ref(), &env, module))
+                    }
                     // Constants of a library file; in the entry file order counts, and the line has not run yet.
-                    StatementKind::Let { value, draw: false, .. } if module != modules.entry => Some(self.expr(value, &env)),
+                    StatementKind::Let { value, draw: false, .. } if module != modules.entry => {
+                        Some(self.expr(value, &env))
+                    }
                     _ => self.declaration(statement, &env).map(|(_, value)| value),
                 };
                 self.evaluating.pop();
-                if let Some(value) = &value {
-                    self.globals.insert(key, value.clone());
+                match value {
+                    Some(value) => {
+                        self.globals.insert(key, value.clone());
+                        Some(value)
+                    }
+                    // Its line has not run yet, so the name still means what it means everywhere: `data digits = digits()`.
+                    None => self.prelude_or_builtin(module, name, span),
                 }
-                value
             }
             _ => self.prelude_or_builtin(module, name, span),
         }
@@ -216,8 +254,13 @@ impl Elaborator<'_> {
         };
         let ty = self.ty(tensor);
         if ty.rank() != 0 {
-            self.fail_help(Code::ShapeMismatch, expr.span, format!("one value is needed, this is {ty}"), ty.to_string(),
-                "reduce it, such as `all(x)` or `mean(x)`");
+            self.fail_help(
+                Code::ShapeMismatch,
+                expr.span,
+                format!("one value is needed, this is {ty}"),
+                ty.to_string(),
+                "reduce it, such as `all(x)` or `mean(x)`",
+            );
             return None;
         }
         Some(self.export_any(tensor))
@@ -227,7 +270,9 @@ impl Elaborator<'_> {
     pub fn export_any(&mut self, tensor: Tensor) -> FlowValue {
         let here = self.here();
         match self.import(tensor, here) {
-            Ok(value) if self.constant_values(tensor).is_some() => self.export(Tensor { scope: here, value, weak: tensor.weak }),
+            Ok(value) if self.constant_values(tensor).is_some() => {
+                self.export(Tensor { scope: here, value, weak: tensor.weak })
+            }
             _ => self.export(tensor),
         }
     }
@@ -330,7 +375,12 @@ impl Elaborator<'_> {
         };
         let ty = self.ty(tensor);
         if ty.dtype != DType::Bool || ty.rank() != 0 {
-            self.fail(Code::TypeMismatch, condition.span, format!("an `assert` needs one truth value, this is {ty}"), ty.to_string());
+            self.fail(
+                Code::TypeMismatch,
+                condition.span,
+                format!("an `assert` needs one truth value, this is {ty}"),
+                ty.to_string(),
+            );
             return;
         }
         let why = why.and_then(|why| match self.expr(why, env) {
@@ -408,7 +458,9 @@ impl Elaborator<'_> {
             Value::Text(text) => text.to_string(),
             Value::Size(size) => size.to_string(),
             Value::None => "none".into(),
-            Value::List(items) => format!("[{}]", items.iter().map(|v| self.static_text(v)).collect::<Vec<_>>().join(", ")),
+            Value::List(items) => {
+                format!("[{}]", items.iter().map(|v| self.static_text(v)).collect::<Vec<_>>().join(", "))
+            }
             other => other.kind().to_string(),
         }
     }
@@ -424,10 +476,16 @@ impl Elaborator<'_> {
             if !axis.fixed {
                 shown.push((axis.name.text.clone(), values.clone()));
             }
-            arms = arms.into_iter().flat_map(|arm| {
-                let name = axis.name.text.clone();
-                values.iter().map(move |value| [arm.clone(), vec![(name.clone(), value.clone())]].concat()).collect::<Vec<_>>()
-            }).collect();
+            arms = arms
+                .into_iter()
+                .flat_map(|arm| {
+                    let name = axis.name.text.clone();
+                    values
+                        .iter()
+                        .map(move |value| [arm.clone(), vec![(name.clone(), value.clone())]].concat())
+                        .collect::<Vec<_>>()
+                })
+                .collect();
         }
         let mut yields = Vec::new();
         for arm in &arms {
@@ -444,7 +502,8 @@ impl Elaborator<'_> {
             self.end_compute();
             self.drafts.push(Vec::new());
             self.yielded.push(None);
-            self.flow_names.push(format!("{}[{}]", name.text, label.join(",")));
+            // In parentheses, which the keys of draws leave out: arms draw alike.
+            self.flow_names.push(format!("{}({})", name.text, label.join(",")));
             let calls = std::mem::take(&mut self.flow_calls);
             let value = self.flow_statements(&body.statements, &inner);
             self.flow_calls = calls;
@@ -452,7 +511,7 @@ impl Elaborator<'_> {
             let value = self.yielded.pop().flatten().unwrap_or(value);
             self.end_compute();
             let body = self.drafts.pop().unwrap_or_default();
-            self.push_draft(Draft::Scope { name: label.join(","), seed, body });
+            self.push_draft(Draft::Scope { name: format!("{}({})", name.text, label.join(",")), seed, body });
             yields.push(value);
         }
         let table = self.table(&shown, &yields, name.span);
@@ -464,10 +523,13 @@ impl Elaborator<'_> {
         let sizes: Vec<crate::graph::Size> = axes.iter().map(|(_, values)| (values.len() as i64).into()).collect();
         let mut columns = super::value::Record::new();
         for key in first.keys() {
-            let cells: Vec<Value> = yields.iter().map(|row| match row {
-                Value::Record(record) => record.get(key).cloned().unwrap_or(Value::Error),
-                _ => Value::Error,
-            }).collect();
+            let cells: Vec<Value> = yields
+                .iter()
+                .map(|row| match row {
+                    Value::Record(record) => record.get(key).cloned().unwrap_or(Value::Error),
+                    _ => Value::Error,
+                })
+                .collect();
             let column = match self.stack(&cells, 0, span) {
                 Value::Tensor(tensor) => {
                     let rest = self.ty(tensor).shape[1..].to_vec();
@@ -484,10 +546,15 @@ impl Elaborator<'_> {
     pub fn check_settings(&mut self) {
         let modules = self.modules;
         let entry = &modules.modules[modules.entry];
-        let known: Vec<&Name> = entry.file.statements.iter().filter_map(|statement| match &statement.kind {
-            StatementKind::Param { name, .. } => Some(name),
-            _ => None,
-        }).collect();
+        let known: Vec<&Name> = entry
+            .file
+            .statements
+            .iter()
+            .filter_map(|statement| match &statement.kind {
+                StatementKind::Param { name, .. } => Some(name),
+                _ => None,
+            })
+            .collect();
         for (name, _) in self.settings.set.clone() {
             if known.iter().any(|have| *have.text == *name) {
                 continue;
@@ -497,7 +564,9 @@ impl Elaborator<'_> {
             let at = Span::new(entry.file.source, 0, 0);
             let place = known.iter().find(|have| crate::diagnostics::nearest(&name, [&*have.text]).is_some());
             diagnostic = match place {
-                Some(have) => diagnostic.label(have.span, "a setting of this file").help(format!("did you mean `{}`?", have.text)),
+                Some(have) => {
+                    diagnostic.label(have.span, "a setting of this file").help(format!("did you mean `{}`?", have.text))
+                }
                 None if names.is_empty() => diagnostic.label(at, "this file has no `param`"),
                 None => diagnostic.label(at, "this file").help(format!("it has {}", names.join(", "))),
             };
@@ -508,15 +577,20 @@ impl Elaborator<'_> {
 
 fn leading_names(ty: &TypeExpr) -> Vec<Arc<str>> {
     let crate::syntax::TypeKind::Tensor { sizes, .. } = &ty.kind else { return Vec::new() };
-    sizes.iter().filter_map(|size| match size {
-        crate::syntax::SizeExpr::Size(Expr { kind: ExprKind::Name(name), .. }) => Some(name.clone()),
-        _ => None,
-    }).collect()
+    sizes
+        .iter()
+        .filter_map(|size| match size {
+            crate::syntax::SizeExpr::Size(Expr { kind: ExprKind::Name(name), .. }) => Some(name.clone()),
+            _ => None,
+        })
+        .collect()
 }
 
 fn statement_label(statement: &Statement) -> String {
     match &statement.kind {
-        StatementKind::Let { pattern: crate::syntax::Pattern::Name(name), .. } | StatementKind::Rebind { name, .. } => name.text.to_string(),
+        StatementKind::Let { pattern: crate::syntax::Pattern::Name(name), .. } | StatementKind::Rebind { name, .. } => {
+            name.text.to_string()
+        }
         StatementKind::Assert { .. } => "assert".into(),
         StatementKind::Say { .. } => "report".into(),
         _ => "value".into(),

@@ -47,7 +47,8 @@ impl Elaborator<'_> {
                 self.fail(Code::TypeMismatch, *at, "only a tensor takes `...` and `new`", "this is a list")
             }
             IndexItem::Value(Expr { kind: ExprKind::Range { start, end }, span }) => {
-                let Some((from, to)) = self.bounds(start.as_deref(), end.as_deref(), &Size::known(count), *span, env) else {
+                let Some((from, to)) = self.bounds(start.as_deref(), end.as_deref(), &Size::known(count), *span, env)
+                else {
                     return Value::Error;
                 };
                 let (from, to) = (from.as_known().unwrap_or(0), to.as_known().unwrap_or(count));
@@ -69,18 +70,31 @@ impl Elaborator<'_> {
 
     fn out_of_range(&mut self, at: i64, size: &Size, span: Span) -> Value {
         let last = size.as_known().map_or(format!("{size} - 1"), |n| (n - 1).to_string());
-        self.fail_help(Code::IndexRange, span, format!("index {at} is out of range, there are {size}"), format!("{at} here"),
-            format!("indices go from 0 to {last}, or from -{size} to -1"))
+        self.fail_help(
+            Code::IndexRange,
+            span,
+            format!("index {at} is out of range, there are {size}"),
+            format!("{at} here"),
+            format!("indices go from 0 to {last}, or from -{size} to -1"),
+        )
     }
 
-    fn index_split(&mut self, split: &std::rc::Rc<super::value::Split>, items: &[IndexItem], span: Span, env: &Env) -> Value {
+    fn index_split(
+        &mut self,
+        split: &std::rc::Rc<super::value::Split>,
+        items: &[IndexItem],
+        span: Span,
+        env: &Env,
+    ) -> Value {
         let Some(count) = split.count() else {
             return self.fail(Code::WrongTime, span, "a stream has no records to index", "no end is known");
         };
         let (start, stop) = match items {
             [IndexItem::All(_)] => (0, count),
             [IndexItem::Value(Expr { kind: ExprKind::Range { start, end }, span })] => {
-                let Some((a, b)) = self.bounds(start.as_deref(), end.as_deref(), &Size::known(count as i64), *span, env) else {
+                let Some((a, b)) =
+                    self.bounds(start.as_deref(), end.as_deref(), &Size::known(count as i64), *span, env)
+                else {
                     return Value::Error;
                 };
                 (a.as_known().unwrap_or(0) as usize, b.as_known().unwrap_or(0) as usize)
@@ -94,8 +108,12 @@ impl Elaborator<'_> {
         let ty = self.ty(tensor);
         let used = items.iter().filter(|item| !matches!(item, IndexItem::New(_) | IndexItem::Rest(_))).count();
         if used > ty.rank() {
-            return self.fail(Code::ShapeMismatch, span, format!("{used} indices for {ty}"),
-                format!("{ty} has {} sizes", ty.rank()));
+            return self.fail(
+                Code::ShapeMismatch,
+                span,
+                format!("{used} indices for {ty}"),
+                format!("{ty} has {} sizes", ty.rank()),
+            );
         }
         let mut evaluated = Vec::new();
         let mut axis = 0;
@@ -146,7 +164,9 @@ impl Elaborator<'_> {
             other => {
                 let tensor = self.as_tensor(&other, expr.span);
                 match tensor {
-                    Some(tensor) if self.ty(tensor).dtype == crate::graph::DType::I64 => Some(Item::Gather(tensor, expr.span)),
+                    Some(tensor) if self.ty(tensor).dtype == crate::graph::DType::I64 => {
+                        Some(Item::Gather(tensor, expr.span))
+                    }
                     _ => {
                         self.report(
                             Diagnostic::error(Code::ElementType, "an index is a whole number or a tensor of them")
@@ -161,7 +181,14 @@ impl Elaborator<'_> {
     }
 
     /// The ends of a range in an index: missing ones are the axis's, negative ones count from its end.
-    fn bounds(&mut self, start: Option<&Expr>, end: Option<&Expr>, size: &Size, span: Span, env: &Env) -> Option<(Size, Size)> {
+    fn bounds(
+        &mut self,
+        start: Option<&Expr>,
+        end: Option<&Expr>,
+        size: &Size,
+        span: Span,
+        env: &Env,
+    ) -> Option<(Size, Size)> {
         let bound = |this: &mut Self, expr: Option<&Expr>, missing: Size| -> Option<Size> {
             let Some(expr) = expr else { return Some(missing) };
             let value = this.expr(expr, env);
@@ -176,8 +203,13 @@ impl Elaborator<'_> {
         if let (Some(a), Some(b)) = (from.as_known(), to.as_known()) {
             let limit = size.as_known().unwrap_or(i64::MAX);
             if a < 0 || b < a || b > limit {
-                self.fail_help(Code::IndexRange, span, format!("the range {a}..{b} is out of range, there are {size}"),
-                    "here", "a range starts at 0 or later and ends at the size at most");
+                self.fail_help(
+                    Code::IndexRange,
+                    span,
+                    format!("the range {a}..{b} is out of range, there are {size}"),
+                    "here",
+                    "a range starts at 0 or later and ends at the size at most",
+                );
                 return None;
             }
         }
@@ -185,10 +217,13 @@ impl Elaborator<'_> {
     }
 
     fn apply_index(&mut self, tensor: Tensor, items: Vec<Item>, span: Span) -> Value {
-        let gathers: Vec<(Tensor, Span)> = items.iter().filter_map(|item| match item {
-            Item::Gather(index, span) => Some((*index, *span)),
-            _ => None,
-        }).collect();
+        let gathers: Vec<(Tensor, Span)> = items
+            .iter()
+            .filter_map(|item| match item {
+                Item::Gather(index, span) => Some((*index, *span)),
+                _ => None,
+            })
+            .collect();
         if gathers.len() > 1 {
             return self.pointwise(tensor, &items, &gathers, span);
         }
@@ -238,7 +273,10 @@ impl Elaborator<'_> {
             tensor
         } else {
             let steps = vec![1; ty.rank()];
-            let attrs = Attrs::none().with("start", Attr::Sizes(start)).with("stop", Attr::Sizes(stop)).with("step", Attr::Ints(steps));
+            let attrs = Attrs::none()
+                .with("start", Attr::Sizes(start))
+                .with("stop", Attr::Sizes(stop))
+                .with("step", Attr::Ints(steps));
             match self.apply(&ops::shape::SLICE, &[tensor], attrs, span) {
                 Ok(result) => result,
                 Err(mismatch) => return self.fail_mismatch(*mismatch, span, &[span]),
@@ -262,8 +300,13 @@ impl Elaborator<'_> {
     /// `x[i, j]` with integer tensors picks one element for each pair: a gather from the flattened leading axes.
     fn pointwise(&mut self, tensor: Tensor, items: &[Item], gathers: &[(Tensor, Span)], span: Span) -> Value {
         if items.len() != gathers.len() {
-            return self.fail_help(Code::NotYet, span, "integer tensors mixed with ranges in one index", "not executable yet",
-                "index in two steps");
+            return self.fail_help(
+                Code::NotYet,
+                span,
+                "integer tensors mixed with ranges in one index",
+                "not executable yet",
+                "index in two steps",
+            );
         }
         let ty = self.ty(tensor);
         let mut flat = Value::Tensor(gathers[0].0);
@@ -299,12 +342,15 @@ impl Elaborator<'_> {
             return;
         };
         let index_value = self.expr(index, env);
-        let (Some(index_tensor), Some(new)) = (self.as_tensor(&index_value, index.span), self.as_tensor(&new, value.span)) else {
+        let (Some(index_tensor), Some(new)) =
+            (self.as_tensor(&index_value, index.span), self.as_tensor(&new, value.span))
+        else {
             return;
         };
         let current = self.read_slot(slot, base.span);
         let ty = self.ty(current);
-        let rows: Vec<Size> = self.ty(index_tensor).shape.iter().chain(&ty.shape[1.min(ty.rank())..]).cloned().collect();
+        let rows: Vec<Size> =
+            self.ty(index_tensor).shape.iter().chain(&ty.shape[1.min(ty.rank())..]).cloned().collect();
         let wanted = Type::new(ty.dtype, rows);
         let Some(update) = self.cell_tensor(Value::Tensor(new), &wanted, value.span) else { return };
         let op = if add { &ops::index::SCATTER_ADD } else { &ops::index::SCATTER_SET };
@@ -348,7 +394,9 @@ impl Elaborator<'_> {
             return self.fail(Code::BadValue, span, "an empty list is no tensor", "nothing to stack");
         }
         let spans = vec![span; tensors.len()];
-        let Some(tensors) = self.meet(&tensors, super::operators::Meeting::Same, &spans, span) else { return Value::Error };
+        let Some(tensors) = self.meet(&tensors, super::operators::Meeting::Same, &spans, span) else {
+            return Value::Error;
+        };
         let axis = axis.min(self.ty(tensors[0]).rank());
         let ty = self.ty(tensors[0]);
         let weak = tensors.iter().all(|tensor| tensor.weak) && ty.dtype == crate::graph::DType::F64;

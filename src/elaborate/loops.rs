@@ -51,17 +51,25 @@ impl Elaborator<'_> {
     ) {
         env.bind(name.text.clone(), Value::Error);
         if word == LoopWord::Step {
-            self.fail_help(Code::NotYet, span, "a named `step` is read and checked, but cannot run yet", "not executable yet",
-                "write a `train` with its own loop");
+            self.fail_help(
+                Code::NotYet,
+                span,
+                "a named `step` is read and checked, but cannot run yet",
+                "not executable yet",
+                "write a `train` with its own loop",
+            );
             return;
         }
         let kind = if word == LoopWord::Train { LoopKind::Train } else { LoopKind::Pass };
         let options = self.loop_options(options, env);
         self.training_loop = kind == LoopKind::Train;
-        let batches: Vec<Option<std::rc::Rc<Batches>>> = sources.iter().map(|source| {
-            let value = self.expr(&source.source, env);
-            self.as_batches(value, source.source.span)
-        }).collect();
+        let batches: Vec<Option<std::rc::Rc<Batches>>> = sources
+            .iter()
+            .map(|source| {
+                let value = self.expr(&source.source, env);
+                self.as_batches(value, source.source.span)
+            })
+            .collect();
         if batches.iter().any(Option::is_none) {
             return;
         }
@@ -93,7 +101,16 @@ impl Elaborator<'_> {
     }
 
     #[allow(clippy::too_many_arguments)]
-    fn end_loop(&mut self, name: &Name, kind: LoopKind, scope: ScopeId, batches: &[std::rc::Rc<Batches>], options: Options, span: Span, env: &Env) {
+    fn end_loop(
+        &mut self,
+        name: &Name,
+        kind: LoopKind,
+        scope: ScopeId,
+        batches: &[std::rc::Rc<Batches>],
+        options: Options,
+        span: Span,
+        env: &Env,
+    ) {
         if kind == LoopKind::Train && self.scopes[scope.0].trained.is_empty() && !self.writes_state(scope) {
             if self.has_errors() {
                 return;
@@ -112,13 +129,17 @@ impl Elaborator<'_> {
             (LoopKind::Train, None) if batches.is_empty() => Length::Steps(1),
             (LoopKind::Train, None) => Length::Epochs(1),
         };
-        let feeds = batches.iter().enumerate().map(|(at, batch)| Feed {
-            source: self.source_of(batch),
-            split: batch.split.split.clone(),
-            batch: batch.batch,
-            symbol: self.scopes[scope.0].feeds[at].symbol.clone(),
-            shuffle: kind == LoopKind::Train,
-        }).collect();
+        let feeds = batches
+            .iter()
+            .enumerate()
+            .map(|(at, batch)| Feed {
+                source: self.source_of(batch),
+                split: batch.split.split.clone(),
+                batch: batch.batch,
+                symbol: self.scopes[scope.0].feeds[at].symbol.clone(),
+                shuffle: kind == LoopKind::Train,
+            })
+            .collect();
         let scalar = Type::scalar(self.float);
         let mut record = Record::new();
         for name in std::mem::take(&mut self.scope(scope).broken) {
@@ -153,7 +174,18 @@ impl Elaborator<'_> {
             self.push_draft(Draft::DeclareSlots(optimiser));
         }
         let path = self.own_path(&name.text);
-        let draft = LoopDraft { name: path, kind, scope, feeds, length, on_nan: options.on_nan, logged, measured, collected, span };
+        let draft = LoopDraft {
+            name: path,
+            kind,
+            scope,
+            feeds,
+            length,
+            on_nan: options.on_nan,
+            logged,
+            measured,
+            collected,
+            span,
+        };
         self.push_draft(Draft::Loop(Box::new(draft)));
         self.scope(scope).closed = true;
     }
@@ -206,11 +238,15 @@ impl Elaborator<'_> {
             match (name.as_deref(), &value) {
                 (_, Value::Error) => {}
                 (Some("epochs"), Value::Int(n)) if *n > 0 => read.length = Some(Length::Epochs(*n as u64)),
-                (Some("steps"), Value::Int(n)) if *n > 0 => read.length = Some(Length::Steps(*n as u64)),
-                (Some("epochs"), Value::Quantity(n, Unit::Epochs)) | (None, Value::Quantity(n, Unit::Epochs)) if *n >= 1.0 => {
+                (Some("steps"), Value::Int(n)) if *n >= 0 => read.length = Some(Length::Steps(*n as u64)),
+                (Some("epochs"), Value::Quantity(n, Unit::Epochs)) | (None, Value::Quantity(n, Unit::Epochs))
+                    if *n >= 1.0 =>
+                {
                     read.length = Some(Length::Epochs(*n as u64));
                 }
-                (Some("steps"), Value::Quantity(n, Unit::Steps)) | (None, Value::Quantity(n, Unit::Steps)) if *n >= 1.0 => {
+                (Some("steps"), Value::Quantity(n, Unit::Steps)) | (None, Value::Quantity(n, Unit::Steps))
+                    if *n >= 1.0 =>
+                {
                     read.length = Some(Length::Steps(*n as u64));
                 }
                 (Some("epochs" | "steps"), other) => {
@@ -226,11 +262,22 @@ impl Elaborator<'_> {
                 }
                 (Some("on_nan"), other) => {
                     let what = self.describe(other);
-                    self.fail_help(Code::BadValue, span, "`on_nan` is \"stop\" or \"allow\"", what, "write `on_nan: \"stop\"`");
+                    self.fail_help(
+                        Code::BadValue,
+                        span,
+                        "`on_nan` is \"stop\" or \"allow\"",
+                        what,
+                        "write `on_nan: \"stop\"`",
+                    );
                 }
                 (Some(known @ ("precision" | "accumulate" | "checkpoint" | "keep")), _) => {
-                    self.fail_help(Code::NotYet, span, format!("the option `{known}` cannot run yet"), "not executable yet",
-                        format!("remove `{known}`"));
+                    self.fail_help(
+                        Code::NotYet,
+                        span,
+                        format!("the option `{known}` cannot run yet"),
+                        "not executable yet",
+                        format!("remove `{known}`"),
+                    );
                 }
                 (Some(other), _) => {
                     let at = option.name.as_ref().map_or(span, |name| name.span);
@@ -238,7 +285,13 @@ impl Elaborator<'_> {
                 }
                 (None, other) => {
                     let what = self.describe(other);
-                    self.fail_help(Code::ArgumentCount, span, "an option of a loop is named", what, "write `epochs: 10` or `steps: 500`");
+                    self.fail_help(
+                        Code::ArgumentCount,
+                        span,
+                        "an option of a loop is named",
+                        what,
+                        "write `epochs: 10` or `steps: 500`",
+                    );
                 }
             }
         }

@@ -41,7 +41,14 @@ impl Elaborator<'_> {
     }
 
     /// Evaluates arithmetic around reductions in the rest's graph, and the reductions themselves in the step's.
-    fn measured(&mut self, step: ScopeId, rest: ScopeId, expr: &Expr, env: &Env, statistics: &mut Vec<(Statistic, crate::graph::Value)>) -> Value {
+    fn measured(
+        &mut self,
+        step: ScopeId,
+        rest: ScopeId,
+        expr: &Expr,
+        env: &Env,
+        statistics: &mut Vec<(Statistic, crate::graph::Value)>,
+    ) -> Value {
         match &expr.kind {
             ExprKind::Paren(inner) => self.measured(step, rest, inner, env, statistics),
             ExprKind::Int(_) | ExprKind::Float(_) => self.expr(expr, env),
@@ -122,7 +129,15 @@ impl Elaborator<'_> {
     }
 
     /// One reduction over all rows, and whatever else its argument has.
-    fn statistic(&mut self, step: ScopeId, rest: ScopeId, name: &str, argument: &Expr, env: &Env, statistics: &mut Vec<(Statistic, crate::graph::Value)>) -> Value {
+    fn statistic(
+        &mut self,
+        step: ScopeId,
+        rest: ScopeId,
+        name: &str,
+        argument: &Expr,
+        env: &Env,
+        statistics: &mut Vec<(Statistic, crate::graph::Value)>,
+    ) -> Value {
         let value = self.expr(argument, env);
         if value.is_error() {
             return Value::Error;
@@ -149,7 +164,8 @@ impl Elaborator<'_> {
             inputs.push(self.merged(step, rest, statistic, counted, statistics, argument.span));
         }
         if matches!(name, "mean" | "count") {
-            let count = ty.shape.iter().try_fold(Size::known(1), |count, size| count.mul(size)).unwrap_or(Size::known(0));
+            let count =
+                ty.shape.iter().try_fold(Size::known(1), |count, size| count.mul(size)).unwrap_or(Size::known(0));
             let count = self.size_tensor(&count, argument.span);
             let count = self.cast(Tensor { weak: false, ..count }, self.float, argument.span);
             inputs.push(self.merged(step, rest, Statistic::Sum, count, statistics, argument.span));
@@ -158,14 +174,24 @@ impl Elaborator<'_> {
             ("mean", [sum, count]) => {
                 let (sum, count) = (Value::Tensor(*sum), Value::Tensor(*count));
                 let spans = [argument.span; 2];
-                self.in_rest(rest, |this| this.binary(crate::syntax::BinaryOp::Divide, sum, count, spans, argument.span))
+                self.in_rest(rest, |this| {
+                    this.binary(crate::syntax::BinaryOp::Divide, sum, count, spans, argument.span)
+                })
             }
             (_, [only]) => Value::Tensor(*only),
             _ => Value::Error,
         }
     }
 
-    fn merged(&mut self, step: ScopeId, rest: ScopeId, statistic: Statistic, tensor: Tensor, statistics: &mut Vec<(Statistic, crate::graph::Value)>, span: Span) -> Tensor {
+    fn merged(
+        &mut self,
+        step: ScopeId,
+        rest: ScopeId,
+        statistic: Statistic,
+        tensor: Tensor,
+        statistics: &mut Vec<(Statistic, crate::graph::Value)>,
+        span: Span,
+    ) -> Tensor {
         let value = match self.import(tensor, step) {
             Ok(value) => value,
             Err(why) => {

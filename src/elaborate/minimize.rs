@@ -6,7 +6,7 @@ use std::rc::Rc;
 use indexmap::IndexMap;
 
 use super::Elaborator;
-use super::scope::{ScopeId, ScopeKind};
+use super::scope::{ScopeId, ScopeKind, SlotState};
 use super::value::{Env, Given, Optimizer, Tensor, Value};
 use crate::diagnostics::{Code, Diagnostic};
 use crate::gradient::{self, Reason};
@@ -18,19 +18,37 @@ use crate::syntax::{Block, Expr, ExprKind, Selection, Statement, StatementKind};
 
 impl Elaborator<'_> {
     pub fn minimize(&mut self, loss: &Expr, over: &[Selection], using: &[Selection], span: Span, env: &Env) {
-        let Some(step) = self.scope_stack.first().copied().filter(|id| self.scopes[id.0].kind == ScopeKind::Step) else {
-            self.fail_help(Code::NotAllowedHere, span, "`minimize` stands in a `train`", "outside a step",
-                "write `train fit(epochs: 10) for { image } in data.train.batches(256) { … }` around it");
+        let Some(step) = self.scope_stack.first().copied().filter(|id| self.scopes[id.0].kind == ScopeKind::Step)
+        else {
+            self.fail_help(
+                Code::NotAllowedHere,
+                span,
+                "`minimize` stands in a `train`",
+                "outside a step",
+                "write `train fit(epochs: 10) for { image } in data.train.batches(256) { … }` around it",
+            );
             return;
         };
         if !self.training {
-            self.fail_help(Code::NotAllowedHere, span, "a `pass` learns nothing", "`minimize` in a `pass`", "make it a `train`");
+            self.fail_help(
+                Code::NotAllowedHere,
+                span,
+                "a `pass` learns nothing",
+                "`minimize` in a `pass`",
+                "make it a `train`",
+            );
             return;
         }
         let value = self.named_value(&"loss".into(), loss, env);
         let Some(tensor) = self.loss_tensor(value, loss.span, step) else { return };
         if using.is_empty() {
-            self.fail_help(Code::ArgumentCount, span, "`minimize` needs an optimiser", "no `using`", "add `using adam(lr: 1e-3)`");
+            self.fail_help(
+                Code::ArgumentCount,
+                span,
+                "`minimize` needs an optimiser",
+                "no `using`",
+                "add `using adam(lr: 1e-3)`",
+            );
             return;
         }
         let reach = gradient::reach(self.scopes[step.0].builder.graph(), tensor.value);
@@ -59,8 +77,13 @@ impl Elaborator<'_> {
         };
         let ty = self.ty(tensor);
         if ty.rank() != 0 {
-            self.fail_help(Code::ShapeMismatch, span, format!("a loss is one number, this is {ty}"), ty.to_string(),
-                "reduce it, such as `mean(x)`");
+            self.fail_help(
+                Code::ShapeMismatch,
+                span,
+                format!("a loss is one number, this is {ty}"),
+                ty.to_string(),
+                "reduce it, such as `mean(x)`",
+            );
             return None;
         }
         if !ty.dtype.is_float() {
@@ -77,7 +100,14 @@ impl Elaborator<'_> {
     }
 
     /// What learns: `over`, or all that the gradient reaches, minus what the same step assigns.
-    fn trained_slots(&mut self, step: ScopeId, over: &[Selection], reach: &gradient::Reach, span: Span, env: &Env) -> Option<IndexMap<SlotId, GraphValue>> {
+    fn trained_slots(
+        &mut self,
+        step: ScopeId,
+        over: &[Selection],
+        reach: &gradient::Reach,
+        span: Span,
+        env: &Env,
+    ) -> Option<IndexMap<SlotId, GraphValue>> {
         for net in self.assigned_nets.clone() {
             let leaves = self.leaves(&net);
             self.scope(step).assigned.extend(leaves.into_values());
@@ -88,7 +118,7 @@ impl Elaborator<'_> {
             let reached: IndexMap<SlotId, GraphValue> = current
                 .iter()
                 .filter(|(slot, _)| self.slots[slot.0 as usize].kind == SlotKind::Weight && !assigned.contains(*slot))
-                .filter(|(_, state)| reach.reached(state.value))
+                .filter(|(_, state)| depends(reach, state))
                 .map(|(slot, state)| (*slot, state.value))
                 .collect();
             if reached.is_empty() {
@@ -104,10 +134,10 @@ impl Elaborator<'_> {
             self.check_not_frozen(&value, selection.value.span)?;
             let mut any = false;
             for slot in chosen {
-                let read = self.scopes[step.0].current.get(&slot).map(|state| state.value);
-                if let Some(value) = read.filter(|value| reach.reached(*value)) {
+                let state = self.scopes[step.0].current.get(&slot);
+                if let Some(state) = state.filter(|state| depends(reach, state)) {
                     any = true;
-                    slots.insert(slot, value);
+                    slots.insert(slot, state.value);
                 }
             }
             if !any {
@@ -125,8 +155,13 @@ impl Elaborator<'_> {
             _ => false,
         };
         if frozen {
-            self.fail_help(Code::FrozenTrained, span, "a frozen net would be trained", "frozen by `freeze`",
-                "leave it out of `over`, or train a `copy(net)` of it");
+            self.fail_help(
+                Code::FrozenTrained,
+                span,
+                "a frozen net would be trained",
+                "frozen by `freeze`",
+                "leave it out of `over`, or train a `copy(net)` of it",
+            );
             return None;
         }
         Some(())
@@ -139,8 +174,13 @@ impl Elaborator<'_> {
         }
         let mut leaves = self.weights_of(value);
         if leaves.is_empty() {
-            self.fail_help(Code::NotTrainable, selection.value.span, "this has no weights to train", self.describe(value),
-                "name a net or a weight that the step calls before this line");
+            self.fail_help(
+                Code::NotTrainable,
+                selection.value.span,
+                "this has no weights to train",
+                self.describe(value),
+                "name a net or a weight that the step calls before this line",
+            );
             return None;
         }
         if let Some(except) = &selection.except {
@@ -186,7 +226,8 @@ impl Elaborator<'_> {
     fn cannot_reach(&mut self, step: ScopeId, reach: &gradient::Reach, span: Span, over: Option<(&Value, Span)>) {
         let mut diagnostic = match over {
             Some((_, place)) => Diagnostic::error(Code::CannotReach, "the loss cannot reach what it should train")
-                .label(span, "this loss").label(place, "no gradient comes here"),
+                .label(span, "this loss")
+                .label(place, "no gradient comes here"),
             None => Diagnostic::error(Code::CannotReach, "the loss reaches no weight").label(span, "this loss"),
         };
         let wanted: Option<HashSet<SlotId>> = over.map(|(value, _)| self.weights_of(value).into_values().collect());
@@ -228,26 +269,41 @@ impl Elaborator<'_> {
     fn user_place(&self, origin: crate::graph::OriginId) -> Option<Span> {
         let origin = &self.origins[origin.0 as usize];
         let own = |span: Span| !self.sources.file(span.source).is_library();
-        origin.span.filter(|span| own(*span)).or_else(|| origin.calls.iter().rev().map(|(_, span)| *span).find(|span| own(*span))).or(origin.span)
+        origin
+            .span
+            .filter(|span| own(*span))
+            .or_else(|| origin.calls.iter().rev().map(|(_, span)| *span).find(|span| own(*span)))
+            .or(origin.span)
     }
 
-    fn check_stale(&mut self, step: ScopeId, slots: &IndexMap<SlotId, GraphValue>, reach: &gradient::Reach, span: Span) -> bool {
+    fn check_stale(
+        &mut self,
+        step: ScopeId,
+        slots: &IndexMap<SlotId, GraphValue>,
+        reach: &gradient::Reach,
+        span: Span,
+    ) -> bool {
         for (slot, _) in slots {
             let state = self.scopes[step.0].current[slot].clone();
             let Some(written) = state.written else { continue };
             let old = state.read.is_some_and(|read| read != state.value && reach.reached(read));
             if let Some(first) = self.scopes[step.0].trained.get(slot).copied() {
                 self.report(
-                    Diagnostic::error(Code::TwoOptimisers, format!("`{}` is trained twice in one step", self.slots[slot.0 as usize].path))
-                        .label(span, "a second loss").label(first, "trained here already")
-                        .help("add the losses up and minimize their sum"),
+                    Diagnostic::error(
+                        Code::TwoOptimisers,
+                        format!("`{}` is trained twice in one step", self.slots[slot.0 as usize].path),
+                    )
+                    .label(span, "a second loss")
+                    .label(first, "trained here already")
+                    .help("add the losses up and minimize their sum"),
                 );
                 return false;
             }
             if old {
                 self.report(
                     Diagnostic::error(Code::StaleLoss, "stale loss: it was computed before a weight changed")
-                        .label(span, "this loss").label(written, format!("`{}` changes here", self.slots[slot.0 as usize].path))
+                        .label(span, "this loss")
+                        .label(written, format!("`{}` changes here", self.slots[slot.0 as usize].path))
                         .help("compute the loss after the change, or minimize before it"),
                 );
                 return false;
@@ -257,7 +313,13 @@ impl Elaborator<'_> {
     }
 
     /// One marked gradient for each weight.
-    fn gradients(&mut self, step: ScopeId, loss: Tensor, slots: &IndexMap<SlotId, GraphValue>, span: Span) -> Option<Vec<Tensor>> {
+    fn gradients(
+        &mut self,
+        step: ScopeId,
+        loss: Tensor,
+        slots: &IndexMap<SlotId, GraphValue>,
+        span: Span,
+    ) -> Option<Vec<Tensor>> {
         self.scope(step).builder.section = Section::Backward;
         let of: Vec<Tensor> = slots.values().map(|value| Tensor { scope: step, value: *value, weak: false }).collect();
         let operands: Vec<Tensor> = std::iter::once(loss).chain(of).collect();
@@ -296,14 +358,25 @@ impl Elaborator<'_> {
         let given = [Value::list(arguments), Value::Float(limit)];
         let given = given.into_iter().map(|value| Given { name: None, value, span }).collect();
         let Value::List(items) = self.call(clip, given, span, span) else { return gradients };
-        let clipped: Vec<Tensor> = items.iter().filter_map(|item| match item {
-            Value::Tensor(tensor) => Some(*tensor),
-            _ => None,
-        }).collect();
+        let clipped: Vec<Tensor> = items
+            .iter()
+            .filter_map(|item| match item {
+                Value::Tensor(tensor) => Some(*tensor),
+                _ => None,
+            })
+            .collect();
         if clipped.len() == gradients.len() { clipped } else { gradients }
     }
 
-    fn update(&mut self, step: ScopeId, slots: &IndexMap<SlotId, GraphValue>, gradients: Vec<Tensor>, using: &[Selection], span: Span, env: &Env) {
+    fn update(
+        &mut self,
+        step: ScopeId,
+        slots: &IndexMap<SlotId, GraphValue>,
+        gradients: Vec<Tensor>,
+        using: &[Selection],
+        span: Span,
+        env: &Env,
+    ) {
         let mut rules = Vec::new();
         for selection in using {
             let value = self.expr(&selection.value, env);
@@ -329,15 +402,21 @@ impl Elaborator<'_> {
                     self.scope(step).trained.insert(*slot, span);
                 }
                 [] => {
-                    self.fail_help(Code::EmptySelection, span, format!("no optimiser is for `{path}`"), "its `where`s leave it out",
-                        "the `where`s of `using` must divide the weights among them");
+                    self.fail_help(
+                        Code::EmptySelection,
+                        span,
+                        format!("no optimiser is for `{path}`"),
+                        "its `where`s leave it out",
+                        "the `where`s of `using` must divide the weights among them",
+                    );
                     return;
                 }
                 [_, second, ..] => {
                     let place = second.1.value.span;
                     self.report(
                         Diagnostic::error(Code::TwoOptimisers, format!("two optimisers are for `{path}`"))
-                            .label(chosen[0].1.value.span, "one").label(place, "the other")
+                            .label(chosen[0].1.value.span, "one")
+                            .label(place, "the other")
                             .help("the `where`s of `using` must divide the weights among them"),
                     );
                     return;
@@ -362,7 +441,15 @@ impl Elaborator<'_> {
     }
 
     /// The optimiser's body for one weight.
-    fn apply_rule(&mut self, step: ScopeId, slot: SlotId, weight: GraphValue, gradient: Tensor, rule: &Optimizer, span: Span) {
+    fn apply_rule(
+        &mut self,
+        step: ScopeId,
+        slot: SlotId,
+        weight: GraphValue,
+        gradient: Tensor,
+        rule: &Optimizer,
+        span: Span,
+    ) {
         let template = rule.definition.template.clone();
         let env = rule.definition.env.child();
         let weight = Tensor { scope: step, value: weight, weak: false };
@@ -399,8 +486,13 @@ impl Elaborator<'_> {
         let value = self.expr(&cell.value, env);
         let tensor = self.as_tensor(&value, cell.value.span);
         let Some((tensor, values)) = tensor.and_then(|tensor| Some((tensor, self.constant_values(tensor)?))) else {
-            self.fail_help(Code::WrongTime, cell.value.span, "an optimiser's memory starts from a constant", "depends on the step",
-                "start from `zeros_like(w)` and write it with `<-`");
+            self.fail_help(
+                Code::WrongTime,
+                cell.value.span,
+                "an optimiser's memory starts from a constant",
+                "depends on the step",
+                "start from `zeros_like(w)` and write it with `<-`",
+            );
             env.bind(cell.name.text.clone(), Value::Error);
             return;
         };
@@ -438,7 +530,8 @@ impl Elaborator<'_> {
             let before = (self.diagnostics.len(), self.reported.clone());
             if root_name(target).is_some_and(|name| env.get(name).is_some()) {
                 let value = self.expr(target, env);
-                if matches!(value, Value::Net(_) | Value::Chain(_) | Value::List(_) | Value::Record(_) | Value::Cell(_)) {
+                if matches!(value, Value::Net(_) | Value::Chain(_) | Value::List(_) | Value::Record(_) | Value::Cell(_))
+                {
                     self.assigned_nets.push(value);
                 }
             }
@@ -446,6 +539,12 @@ impl Elaborator<'_> {
             self.reported = before.1;
         }
     }
+}
+
+/// Whether the loss depends on a weight, be it on the value that it had before this step changed it: that loss is stale, and
+/// `check_stale` says so.
+fn depends(reach: &gradient::Reach, state: &SlotState) -> bool {
+    reach.reached(state.value) || (state.written.is_some() && state.read.is_some_and(|read| reach.reached(read)))
 }
 
 fn root_name(expr: &Expr) -> Option<&str> {

@@ -42,7 +42,7 @@ use flow::Draft;
 use scope::{Scope, ScopeId};
 use value::{Env, Instance, InstanceId, Tensor, Value};
 
-pub use builtins::names as builtin_names;
+pub use builtins::{documentation as builtin_documentation, names as builtin_names};
 
 /// Limits that end a program that would elaborate for ever.
 const CALLS_DEEP: usize = 120;
@@ -92,6 +92,11 @@ pub fn elaborate(modules: &Modules, sources: &SourceMap, settings: &Settings) ->
     let value = elaborator.entry();
     elaborator.finish(value)
 }
+
+/// A schedule, by its address, in one step.
+type ScheduleKey = (*const value::Closure, Option<ScopeId>);
+/// An op over scalars of a clock: scope, op, operands, attributes as text.
+type HostKey = (ScopeId, &'static str, Vec<crate::graph::Value>, String);
 
 pub(crate) struct Elaborator<'a> {
     pub modules: &'a Modules,
@@ -174,9 +179,9 @@ pub(crate) struct Elaborator<'a> {
     /// `var`s that the run writes.
     flow_vars: HashSet<FlowValue>,
     /// Values of schedules by closure and step; the closure is kept so that its address stays its own.
-    schedules: HashMap<(*const value::Closure, Option<ScopeId>), (Rc<value::Closure>, Value)>,
+    schedules: HashMap<ScheduleKey, (Rc<value::Closure>, Value)>,
     /// Scalars of clocks: equal ones are one.
-    host_nodes: HashMap<(ScopeId, &'static str, Vec<crate::graph::Value>, String), crate::graph::Value>,
+    host_nodes: HashMap<HostKey, crate::graph::Value>,
     yielded: Vec<Option<Value>>,
 }
 

@@ -51,9 +51,7 @@ impl Elaborator<'_> {
         }
         let path = format!("{}.{key}", self.instance(parent).path);
         let root = self.instance(parent).root;
-        let copy_of = self.instance(parent).copy_of.map(|original| {
-            self.child(original, key, kind.clone(), span)
-        });
+        let copy_of = self.instance(parent).copy_of.map(|original| self.child(original, key, kind.clone(), span));
         let id = self.push_instance(Instance {
             path,
             kind,
@@ -78,7 +76,15 @@ impl Elaborator<'_> {
         *count += 1;
         let path = if *count > 1 { format!("{path}-{count}") } else { path.to_string() };
         let id = InstanceId(self.instances.len());
-        self.push_instance(Instance { path, kind, cells: IndexMap::new(), children: IndexMap::new(), copy_of, root: id, span });
+        self.push_instance(Instance {
+            path,
+            kind,
+            cells: IndexMap::new(),
+            children: IndexMap::new(),
+            copy_of,
+            root: id,
+            span,
+        });
         self.end_compute();
         self.push_draft(Draft::DeclareNet(id));
         id
@@ -87,25 +93,33 @@ impl Elaborator<'_> {
     /// `net name = value`: everything in it that is a definition gets weights of its own.
     pub fn instantiate(&mut self, value: Value, path: &str, span: Span) -> Value {
         match self.default_template(value, span) {
-            Value::Definition(definition) => Value::Net(plain(self.root(path, InstanceKind::Module(definition), None, span))),
+            Value::Definition(definition) => {
+                Value::Net(plain(self.root(path, InstanceKind::Module(definition), None, span)))
+            }
             Value::Chain(parts) => {
                 let parts = parts.iter().enumerate().map(|(at, part)| match part {
-                    Value::Definition(_) | Value::Template(_) => self.instantiate(part.clone(), &format!("{path}.{at}"), span),
+                    Value::Definition(_) | Value::Template(_) => {
+                        self.instantiate(part.clone(), &format!("{path}.{at}"), span)
+                    }
                     other => other.clone(),
                 });
                 Value::Chain(Rc::new(parts.collect()))
             }
             Value::List(items) => {
                 let items = items.iter().enumerate();
-                Value::list(items.map(|(at, item)| self.instantiate(item.clone(), &format!("{path}.{at}"), span)).collect())
+                Value::list(
+                    items.map(|(at, item)| self.instantiate(item.clone(), &format!("{path}.{at}"), span)).collect(),
+                )
             }
             Value::Record(record) => {
-                let fields = record.iter().map(|(key, value)| {
-                    (key.clone(), self.instantiate(value.clone(), &format!("{path}.{key}"), span))
-                });
+                let fields = record
+                    .iter()
+                    .map(|(key, value)| (key.clone(), self.instantiate(value.clone(), &format!("{path}.{key}"), span)));
                 Value::Record(Rc::new(fields.collect()))
             }
-            value @ (Value::Net(_) | Value::Function(_) | Value::Builtin(_) | Value::Partial(_) | Value::Error) => value,
+            value @ (Value::Net(_) | Value::Function(_) | Value::Builtin(_) | Value::Partial(_) | Value::Error) => {
+                value
+            }
             other => self.wrong_kind(&other, "a module or a composition of nets", span),
         }
     }
@@ -125,13 +139,16 @@ impl Elaborator<'_> {
             Value::Chain(parts) if parts.iter().any(|part| matches!(part, Value::Definition(_))) => {
                 let group = self.child(parent, &key, InstanceKind::Chain(Vec::new()), span);
                 let parts = parts.iter().enumerate();
-                let parts = parts.map(|(at, part)| self.adopt_into(group, part.clone(), &at.to_string(), span)).collect();
+                let parts =
+                    parts.map(|(at, part)| self.adopt_into(group, part.clone(), &at.to_string(), span)).collect();
                 Value::Chain(Rc::new(parts))
             }
             Value::List(items) if items.iter().any(|item| matches!(item, Value::Definition(_) | Value::Chain(_))) => {
                 let group = self.child(parent, &key, InstanceKind::Chain(Vec::new()), span);
                 let items = items.iter().enumerate();
-                Value::list(items.map(|(at, item)| self.adopt_into(group, item.clone(), &at.to_string(), span)).collect())
+                Value::list(
+                    items.map(|(at, item)| self.adopt_into(group, item.clone(), &at.to_string(), span)).collect(),
+                )
             }
             Value::Record(record) if record.values().any(|item| matches!(item, Value::Definition(_))) => {
                 let group = self.child(parent, &key, InstanceKind::Chain(Vec::new()), span);
@@ -193,10 +210,16 @@ impl Elaborator<'_> {
                 leaves.insert(if prefix.is_empty() { own } else { prefix.to_string() }, *slot);
             }
             Value::Chain(parts) => {
-                parts.iter().enumerate().for_each(|(at, part)| self.collect_leaves(part, &join(&at.to_string()), leaves));
+                parts
+                    .iter()
+                    .enumerate()
+                    .for_each(|(at, part)| self.collect_leaves(part, &join(&at.to_string()), leaves));
             }
             Value::List(items) => {
-                items.iter().enumerate().for_each(|(at, item)| self.collect_leaves(item, &join(&at.to_string()), leaves));
+                items
+                    .iter()
+                    .enumerate()
+                    .for_each(|(at, item)| self.collect_leaves(item, &join(&at.to_string()), leaves));
             }
             Value::Record(record) => {
                 record.iter().for_each(|(key, item)| self.collect_leaves(item, &join(key), leaves));
@@ -230,9 +253,8 @@ impl Elaborator<'_> {
 
     /// A tree of the values that slots hold here.
     pub fn tree(&mut self, leaves: Leaves, span: Span) -> Tree {
-        let leaves = leaves.into_iter().map(|(key, slot)| {
-            (key, Leaf { slot: Some(slot), value: self.read_slot(slot, span) })
-        });
+        let leaves =
+            leaves.into_iter().map(|(key, slot)| (key, Leaf { slot: Some(slot), value: self.read_slot(slot, span) }));
         Tree { leaves: leaves.collect() }
     }
 
@@ -254,8 +276,13 @@ impl Elaborator<'_> {
                     return Value::Error;
                 }
                 if known.is_empty() {
-                    return self.fail_help(Code::UnknownField, name.span, format!("the net has no part `{text}` yet"),
-                        "its parts are known after its first call", "call it before this line");
+                    return self.fail_help(
+                        Code::UnknownField,
+                        name.span,
+                        format!("the net has no part `{text}` yet"),
+                        "its parts are known after its first call",
+                        "call it before this line",
+                    );
                 }
                 self.unknown_field("the net", text, name.span, known.iter().map(|n| &**n))
             }
@@ -278,8 +305,13 @@ impl Elaborator<'_> {
             return Value::Error;
         }
         if leaves.is_empty() && !buffers {
-            return self.fail_help(Code::EmptySelection, name.span, "the net has no weights yet",
-                "its weights are known after its first call", "call it before this line");
+            return self.fail_help(
+                Code::EmptySelection,
+                name.span,
+                "the net has no weights yet",
+                "its weights are known after its first call",
+                "call it before this line",
+            );
         }
         let tree = self.tree(leaves, name.span);
         Value::Tree(Rc::new(tree))
@@ -290,7 +322,8 @@ impl Elaborator<'_> {
             return Value::Tensor(leaf.value);
         }
         let prefix = format!("{}.", name.text);
-        let below = tree.leaves.iter().filter_map(|(key, leaf)| Some((key.strip_prefix(&prefix)?.to_string(), leaf.clone())));
+        let below =
+            tree.leaves.iter().filter_map(|(key, leaf)| Some((key.strip_prefix(&prefix)?.to_string(), leaf.clone())));
         let part = Tree { leaves: below.collect() };
         if part.leaves.is_empty() {
             let known: Vec<String> = tree.leaves.keys().cloned().collect();
@@ -333,8 +366,13 @@ impl Elaborator<'_> {
     pub fn duplicate(&mut self, value: Value, fresh: bool, span: Span) -> Value {
         if !self.scope_stack.is_empty() {
             let word = if fresh { "fresh" } else { "copy" };
-            return self.fail_help(Code::NotAllowedHere, span, format!("`{word}` makes a net, and nets are made outside steps"),
-                "inside a step", "make it before the `train`, with `net name = …`");
+            return self.fail_help(
+                Code::NotAllowedHere,
+                span,
+                format!("`{word}` makes a net, and nets are made outside steps"),
+                "inside a step",
+                "make it before the `train`, with `net name = …`",
+            );
         }
         let word = if fresh { "fresh" } else { "copy" };
         let name = self.path.last().filter(|segment| !segment.contains('#')).cloned();

@@ -117,7 +117,14 @@ impl Elaborator<'_> {
     }
 
     /// Applies an elementwise op after bringing the operands to one element type and one shape.
-    pub fn elementwise(&mut self, op: &'static Op, operands: &[Tensor], meeting: Meeting, spans: &[Span], span: Span) -> Value {
+    pub fn elementwise(
+        &mut self,
+        op: &'static Op,
+        operands: &[Tensor],
+        meeting: Meeting,
+        spans: &[Span],
+        span: Span,
+    ) -> Value {
         let Some(operands) = self.meet(operands, meeting, spans, span) else { return Value::Error };
         match self.apply(op, &operands, Attrs::none(), span) {
             Ok(tensor) => Value::Tensor(tensor),
@@ -129,10 +136,13 @@ impl Elaborator<'_> {
     pub fn meet(&mut self, operands: &[Tensor], meeting: Meeting, spans: &[Span], span: Span) -> Option<Vec<Tensor>> {
         let dtype = self.meeting_dtype(operands, meeting, spans, span)?;
         let shape = self.common_shape(operands, spans)?;
-        operands.iter().map(|operand| {
-            let operand = self.cast(*operand, dtype, span);
-            self.broadcast_to(operand, &shape, span)
-        }).collect()
+        operands
+            .iter()
+            .map(|operand| {
+                let operand = self.cast(*operand, dtype, span);
+                self.broadcast_to(operand, &shape, span)
+            })
+            .collect()
     }
 
     fn meeting_dtype(&mut self, operands: &[Tensor], meeting: Meeting, spans: &[Span], span: Span) -> Option<DType> {
@@ -301,7 +311,14 @@ impl Elaborator<'_> {
         }
     }
 
-    fn binary_static(&mut self, op: BinaryOp, left: &Value, right: &Value, spans: [Span; 2], span: Span) -> Option<Value> {
+    fn binary_static(
+        &mut self,
+        op: BinaryOp,
+        left: &Value,
+        right: &Value,
+        spans: [Span; 2],
+        span: Span,
+    ) -> Option<Value> {
         use BinaryOp::*;
         Some(match (op, left, right) {
             (Or, Value::Bool(a), Value::Bool(b)) => Value::Bool(*a || *b),
@@ -333,7 +350,7 @@ impl Elaborator<'_> {
     pub fn static_equal(&self, a: &Value, b: &Value) -> Option<bool> {
         Some(match (a, b) {
             (Value::None, Value::None) => true,
-            (Value::None, other) | (other, Value::None) => !matches!(other, Value::Tensor(_)) && false,
+            (Value::None, _) | (_, Value::None) => false,
             (Value::Text(a), Value::Text(b)) => a == b,
             (Value::Bool(a), Value::Bool(b)) => a == b,
             (Value::Quantity(a, u), Value::Quantity(b, v)) => a == b && u == v,
@@ -342,10 +359,7 @@ impl Elaborator<'_> {
             (Value::List(a), Value::List(b)) => {
                 a.len() == b.len() && a.iter().zip(b.iter()).all(|(a, b)| self.static_equal(a, b) == Some(true))
             }
-            (Value::Text(_), other) | (other, Value::Text(_)) => {
-                let _ = other;
-                false
-            }
+            (Value::Text(_), _) | (_, Value::Text(_)) => false,
             (a, b) => a.as_number()? == b.as_number()?,
         })
     }
@@ -459,8 +473,13 @@ impl Elaborator<'_> {
         for (tensor, place) in [(a, spans[0]), (b, spans[1])] {
             if self.ty(tensor).rank() == 0 {
                 let fact = self.ty(tensor).to_string();
-                return self.fail_help(Code::ShapeMismatch, place, "`@` needs a vector or a matrix on each side", fact,
-                    "multiply by a number with `*`");
+                return self.fail_help(
+                    Code::ShapeMismatch,
+                    place,
+                    "`@` needs a vector or a matrix on each side",
+                    fact,
+                    "multiply by a number with `*`",
+                );
             }
         }
         let Some(dtype) = self.meeting_dtype(&[a, b], Meeting::Number, &spans, span) else { return Value::Error };
@@ -518,14 +537,24 @@ impl Elaborator<'_> {
 
     fn inner_sizes_differ(&mut self, sides: [(Tensor, bool); 2], a: Size, b: Size, spans: [Span; 2]) -> Value {
         let headline = format!("shapes do not fit, {a} and {b} must be equal");
-        let (ta, tb) = (self.ty(sides[0].0), self.ty(sides[1].0));
+        let mut ta = self.ty(sides[0].0);
+        let mut tb = self.ty(sides[1].0);
+        // Vectors are shown as they were written, without the axis added for the product.
+        if sides[0].1 {
+            ta.shape.remove(0);
+        }
+        if sides[1].1 {
+            tb.shape.pop();
+        }
         let first = if sides[1].1 { "size" } else { "second-to-last size" };
         let first = if tb.rank() == 2 && !sides[1].1 { "first size" } else { first };
         self.report(
             Diagnostic::error(Code::ShapeMismatch, headline)
                 .label(spans[0], format!("{ta}: last size is {a}"))
                 .label(spans[1], format!("{tb}: {first} is {b}"))
-                .help("the last size of the left operand meets the second-to-last of the right; `.T` swaps the last two"),
+                .help(
+                    "the last size of the left operand meets the second-to-last of the right; `.T` swaps the last two",
+                ),
         );
         Value::Error
     }

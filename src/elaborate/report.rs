@@ -85,8 +85,9 @@ impl Elaborator<'_> {
         span: Span,
         known: impl IntoIterator<Item = &'n str> + Clone,
     ) {
-        let mut diagnostic = Diagnostic::error(Code::UnknownArgument, format!("`{callee}` has no argument `{written}`"))
-            .label(span, "not an argument of it");
+        let mut diagnostic =
+            Diagnostic::error(Code::UnknownArgument, format!("`{callee}` has no argument `{written}`"))
+                .label(span, "not an argument of it");
         let all: Vec<&str> = known.clone().into_iter().collect();
         diagnostic.help = Some(match nearest(written, known) {
             Some(name) => format!("did you mean `{name}`?"),

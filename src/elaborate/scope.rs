@@ -249,12 +249,17 @@ impl Elaborator<'_> {
         }
         if let Some(values) = self.constant_values(tensor) {
             let ty = self.ty(tensor);
-            return Ok(self.constant_in(scope, &values, ty).value);
+            let value = self.constant_in(scope, &values, ty).value;
+            // One node for all uses: a gradient is with respect to that node.
+            self.scope(scope).imports.insert(tensor, value);
+            return Ok(value);
         }
         let from = self.scopes[tensor.scope.0].kind;
         let to = self.scopes[scope.0].kind;
         let value = match (from, to) {
-            (ScopeKind::Host, ScopeKind::Step | ScopeKind::Compute) if self.scopes[scope.0].host == Some(tensor.scope) => {
+            (ScopeKind::Host, ScopeKind::Step | ScopeKind::Compute)
+                if self.scopes[scope.0].host == Some(tensor.scope) =>
+            {
                 self.import_host(tensor, scope)
             }
             (ScopeKind::Compute, ScopeKind::Step | ScopeKind::Compute) => self.import_flow(tensor, scope),

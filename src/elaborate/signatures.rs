@@ -24,7 +24,9 @@ impl Elaborator<'_> {
         }
         match &ty.kind {
             TypeKind::Name(name) => self.fit_name(name, ty.span, value, env, bound, span),
-            TypeKind::Tensor { element, sizes, .. } => self.fit_tensor(element.as_ref(), sizes, value, env, bound, span),
+            TypeKind::Tensor { element, sizes, .. } => {
+                self.fit_tensor(element.as_ref(), sizes, value, env, bound, span)
+            }
             TypeKind::Bounded { .. } => match self.settle(value, span) {
                 value @ (Value::Int(_) | Value::Size(_) | Value::Tensor(_)) => value,
                 other => self.wrong_kind(&other, "a whole number", span),
@@ -84,10 +86,12 @@ impl Elaborator<'_> {
             (alias, value) => match self.type_alias(alias, env) {
                 Some(ty) => self.fit(&ty, value, env, bound, span),
                 None => {
-                    const KNOWN: [&str; 14] = ["int", "float", "bool", "string", "list", "range", "quantity", "record",
-                        "function", "net", "view", "data", "module", "any"];
-                    let help = nearest(alias, KNOWN).map_or("a tensor's type is written `[n, d]`".into(),
-                        |name| format!("did you mean `{name}`?"));
+                    const KNOWN: [&str; 14] = [
+                        "int", "float", "bool", "string", "list", "range", "quantity", "record", "function", "net",
+                        "view", "data", "module", "any",
+                    ];
+                    let help = nearest(alias, KNOWN)
+                        .map_or("a tensor's type is written `[n, d]`".into(), |name| format!("did you mean `{name}`?"));
                     self.fail_help(Code::UnknownName, at, format!("unknown type `{alias}`"), "no such type", help)
                 }
             },
@@ -102,7 +106,14 @@ impl Elaborator<'_> {
         })
     }
 
-    fn fit_record(&mut self, fields: &[(Name, TypeExpr)], value: Value, env: &Env, bound: &mut Bound, span: Span) -> Value {
+    fn fit_record(
+        &mut self,
+        fields: &[(Name, TypeExpr)],
+        value: Value,
+        env: &Env,
+        bound: &mut Bound,
+        span: Span,
+    ) -> Value {
         let Value::Record(record) = &value else { return self.wrong_kind(&value, "a record", span) };
         let mut fitted = record.as_ref().clone();
         for (name, ty) in fields {
@@ -146,10 +157,15 @@ impl Elaborator<'_> {
                 Some(dtype) => dtype,
                 None => {
                     let known = DType::ALL.map(DType::name);
-                    let help = nearest(&name.text, known).map_or(format!("choose one of {}", known.join(", ")),
-                        |n| format!("did you mean `{n}`?"));
-                    self.fail_help(Code::UnknownName, name.span, format!("unknown element type `{}`", name.text),
-                        "no such element type", help);
+                    let help = nearest(&name.text, known)
+                        .map_or(format!("choose one of {}", known.join(", ")), |n| format!("did you mean `{n}`?"));
+                    self.fail_help(
+                        Code::UnknownName,
+                        name.span,
+                        format!("unknown element type `{}`", name.text),
+                        "no such element type",
+                        help,
+                    );
                     return None;
                 }
             },
@@ -166,8 +182,13 @@ impl Elaborator<'_> {
             (_, dtype) if dtype.is_float() => "`float(x)` makes floats of it".to_string(),
             (_, dtype) => format!("`cast(x, \"{}\")` changes the element type", dtype.name()),
         };
-        self.fail_help(Code::ElementType, span, format!("{} elements are needed, this is {ty}", wanted.name()),
-            ty.to_string(), help);
+        self.fail_help(
+            Code::ElementType,
+            span,
+            format!("{} elements are needed, this is {ty}", wanted.name()),
+            ty.to_string(),
+            help,
+        );
         None
     }
 
@@ -180,8 +201,12 @@ impl Elaborator<'_> {
             let wanted = written(sizes, self.sources);
             let at_least = if rest.is_some() { "at least " } else { "" };
             let count = sizes.len() - usize::from(rest.is_some());
-            self.fail(Code::ShapeMismatch, span, format!("a tensor {wanted} is needed, this is {ty}"),
-                format!("{ty}: {} sizes, needed are {at_least}{count}", ty.rank()));
+            self.fail(
+                Code::ShapeMismatch,
+                span,
+                format!("a tensor {wanted} is needed, this is {ty}"),
+                format!("{ty}: {} sizes, needed are {at_least}{count}", ty.rank()),
+            );
             return false;
         }
         let tail = rest.map_or(0, |at| sizes.len() - at - 1);
@@ -204,7 +229,16 @@ impl Elaborator<'_> {
     }
 
     #[allow(clippy::too_many_arguments)]
-    fn fit_size(&mut self, expr: &crate::syntax::Expr, size: &Size, axis: usize, ty: &str, env: &Env, bound: &mut Bound, span: Span) -> bool {
+    fn fit_size(
+        &mut self,
+        expr: &crate::syntax::Expr,
+        size: &Size,
+        axis: usize,
+        ty: &str,
+        env: &Env,
+        bound: &mut Bound,
+        span: Span,
+    ) -> bool {
         if let ExprKind::Name(name) = &expr.kind
             && env.get_local(name).is_none()
         {
@@ -246,8 +280,9 @@ impl Elaborator<'_> {
         let Value::List(items) = &have else { return true };
         let same = items.len() == sizes.len() && items.iter().zip(sizes).all(|(a, b)| a.as_size().as_ref() == Some(b));
         if !same {
-            let mut diagnostic = Diagnostic::error(Code::ShapeMismatch, format!("shapes do not fit, `{}` differs", name.text))
-                .label(span, ty.to_string());
+            let mut diagnostic =
+                Diagnostic::error(Code::ShapeMismatch, format!("shapes do not fit, `{}` differs", name.text))
+                    .label(span, ty.to_string());
             if let Some((place, fact)) = bound.places.get(&name.text) {
                 diagnostic = diagnostic.label(*place, fact.clone());
             }
@@ -270,7 +305,12 @@ impl Elaborator<'_> {
         };
         let dtype = match element {
             Some(name) => Some(DType::from_name(&name.text).or_else(|| {
-                self.fail(Code::UnknownName, name.span, format!("unknown element type `{}`", name.text), "no such type");
+                self.fail(
+                    Code::UnknownName,
+                    name.span,
+                    format!("unknown element type `{}`", name.text),
+                    "no such type",
+                );
                 None
             })?),
             None => None,
@@ -285,7 +325,12 @@ impl Elaborator<'_> {
                         return None;
                     };
                     if size.as_known().is_some_and(|n| n < 0) {
-                        self.fail(Code::BadValue, expr.span, format!("a size is negative: {size}"), format!("is {size}"));
+                        self.fail(
+                            Code::BadValue,
+                            expr.span,
+                            format!("a size is negative: {size}"),
+                            format!("is {size}"),
+                        );
                         return None;
                     }
                     shape.push(size);
@@ -293,7 +338,12 @@ impl Elaborator<'_> {
                 SizeExpr::Rest(name) => match env.get(&name.text) {
                     Some(Value::List(items)) => shape.extend(items.iter().filter_map(Value::as_size)),
                     _ => {
-                        self.fail(Code::UnknownName, name.span, format!("unknown sizes `..{}`", name.text), "not bound");
+                        self.fail(
+                            Code::UnknownName,
+                            name.span,
+                            format!("unknown sizes `..{}`", name.text),
+                            "not bound",
+                        );
                         return None;
                     }
                 },

@@ -44,14 +44,25 @@ impl Elaborator<'_> {
         }
         let path = self.slots[slot.0 as usize].path.clone();
         self.report(
-            Diagnostic::error(Code::ShapeMismatch, format!("shapes do not fit, `{path}` is {have}, this input needs {ty}"))
-                .label(span, format!("{ty} here, {have} at its first use"))
-                .help("a net keeps the sizes of its first input; use another net for inputs of another size"),
+            Diagnostic::error(
+                Code::ShapeMismatch,
+                format!("shapes do not fit, `{path}` is {have}, this input needs {ty}"),
+            )
+            .label(span, format!("{ty} here, {have} at its first use"))
+            .help("a net keeps the sizes of its first input; use another net for inputs of another size"),
         );
         false
     }
 
-    fn new_cell(&mut self, instance: InstanceId, cell: &Cell, kind: SlotKind, ty: Type, env: &Env, span: Span) -> Option<SlotId> {
+    fn new_cell(
+        &mut self,
+        instance: InstanceId,
+        cell: &Cell,
+        kind: SlotKind,
+        ty: Type,
+        env: &Env,
+        span: Span,
+    ) -> Option<SlotId> {
         let path = format!("{}.{}", self.instance(instance).path, cell.name.text);
         let init = match self.instance(instance).copy_of {
             Some(original) => {
@@ -138,12 +149,16 @@ impl Elaborator<'_> {
             return None;
         };
         let have = self.ty(tensor);
-        let tensor = if have.dtype == ty.dtype || tensor.weak || self.constant_values(tensor).is_some() {
-            self.cast(tensor, ty.dtype, span)
-        } else if have.dtype.is_float() && ty.dtype.is_float() {
+        let free = tensor.weak || self.constant_values(tensor).is_some();
+        let tensor = if free || have.dtype == ty.dtype || have.dtype.is_float() && ty.dtype.is_float() {
             self.cast(tensor, ty.dtype, span)
         } else {
-            self.fail(Code::ElementType, span, format!("{} elements are needed, this is {have}", ty.dtype.name()), have.to_string());
+            self.fail(
+                Code::ElementType,
+                span,
+                format!("{} elements are needed, this is {have}", ty.dtype.name()),
+                have.to_string(),
+            );
             return None;
         };
         if have.rank() > ty.rank() || have.rank() > 0 && have.shape != ty.shape {

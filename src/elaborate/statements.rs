@@ -37,7 +37,9 @@ impl Elaborator<'_> {
                 let value = self.named_value(&name.text, value, env);
                 self.rebind(&name.text, value, name.span, env);
             }
-            StatementKind::For { pattern, over, filter, body } => self.for_statement(pattern, over, filter.as_ref(), body, env),
+            StatementKind::For { pattern, over, filter, body } => {
+                self.for_statement(pattern, over, filter.as_ref(), body, env)
+            }
             StatementKind::State(cell) if self.rule.is_some() => self.rule_state(cell, env, span),
             StatementKind::Weight(cell) if !self.module_stack.is_empty() => {
                 self.module_cell(cell, SlotKind::Weight, env, span);
@@ -99,12 +101,20 @@ impl Elaborator<'_> {
             StatementKind::Emit { .. } => self.not_yet("emit", span),
             StatementKind::Run { .. } => self.not_yet("run", span),
             StatementKind::Study { .. } if self.at_flow_level() => {}
-            StatementKind::Use { .. } | StatementKind::Param { .. } | StatementKind::Type { .. } | StatementKind::Test { .. } => {}
+            StatementKind::Use { .. }
+            | StatementKind::Param { .. }
+            | StatementKind::Type { .. }
+            | StatementKind::Test { .. } => {}
             StatementKind::Error => return Value::Error,
             other => {
                 let word = statement_word(other);
-                self.fail_help(Code::NotAllowedHere, span, format!("`{word}` does not stand here"), "inside a body",
-                    format!("move the `{word}` to the level of the file or of a flow"));
+                self.fail_help(
+                    Code::NotAllowedHere,
+                    span,
+                    format!("`{word}` does not stand here"),
+                    "inside a body",
+                    format!("move the `{word}` to the level of the file or of a flow"),
+                );
             }
         }
         Value::None
@@ -115,8 +125,13 @@ impl Elaborator<'_> {
     }
 
     fn not_yet(&mut self, word: &str, span: Span) {
-        self.fail_help(Code::NotYet, span, format!("`{word}` is read and checked, but cannot run yet"), "not executable yet",
-            "remove it to run the rest of the file");
+        self.fail_help(
+            Code::NotYet,
+            span,
+            format!("`{word}` is read and checked, but cannot run yet"),
+            "not executable yet",
+            "remove it to run the rest of the file",
+        );
     }
 
     fn let_statement(&mut self, pattern: &Pattern, ty: Option<&TypeExpr>, draw: bool, value: &Expr, env: &Env) {
@@ -229,8 +244,13 @@ impl Elaborator<'_> {
             Value::Tensor(_) if self.scope_stack.is_empty() => self.flow_assert(condition, why, span, env),
             other => {
                 let what = self.describe(&other);
-                self.fail_help(Code::WrongTime, condition.span, "an `assert` in a step needs a condition known while compiling", what,
-                    "`log` or `measure` the value, and assert after the step");
+                self.fail_help(
+                    Code::WrongTime,
+                    condition.span,
+                    "an `assert` in a step needs a condition known while compiling",
+                    what,
+                    "`log` or `measure` the value, and assert after the step",
+                );
             }
         }
     }
@@ -260,16 +280,26 @@ impl Elaborator<'_> {
                 }
             }
             Value::Net(ref net) if net.frozen => {
-                self.fail_help(Code::FrozenTrained, target.span, "a frozen net is written", "frozen",
-                    "write to a `copy(net)` instead");
+                self.fail_help(
+                    Code::FrozenTrained,
+                    target.span,
+                    "a frozen net is written",
+                    "frozen",
+                    "write to a `copy(net)` instead",
+                );
             }
             Value::Net(_) | Value::Chain(_) | Value::List(_) | Value::Record(_) | Value::Tree(_) => {
                 self.write_net(&place, new, target.span, value.span, span);
             }
             other => {
                 let what = self.describe(&other);
-                self.fail_help(Code::NotTrainable, target.span, format!("`<-` writes a state, a weight or a net, this is {what}"),
-                    what, "a `var` is bound again with `=`");
+                self.fail_help(
+                    Code::NotTrainable,
+                    target.span,
+                    format!("`<-` writes a state, a weight or a net, this is {what}"),
+                    what,
+                    "a `var` is bound again with `=`",
+                );
             }
         }
     }
@@ -288,8 +318,13 @@ impl Elaborator<'_> {
             }
         };
         if leaves.is_empty() {
-            self.fail_help(Code::EmptySelection, at, "the net has no weights yet", "its weights are known after its first call",
-                "call it before this line");
+            self.fail_help(
+                Code::EmptySelection,
+                at,
+                "the net has no weights yet",
+                "its weights are known after its first call",
+                "call it before this line",
+            );
             return;
         }
         for (key, leaf) in &tree.leaves {
@@ -310,8 +345,13 @@ impl Elaborator<'_> {
         }
         let step = self.scope_stack.first().copied().filter(|id| self.scopes[id.0].kind == ScopeKind::Step);
         let Some(step) = step else {
-            self.fail_help(Code::NotAllowedHere, span, "only a `train` or `pass` logs, measures and collects", "outside a step",
-                "use `report { name: value }` in a flow");
+            self.fail_help(
+                Code::NotAllowedHere,
+                span,
+                "only a `train` or `pass` logs, measures and collects",
+                "outside a step",
+                "use `report { name: value }` in a flow",
+            );
             return;
         };
         let items: Vec<(Arc<str>, &Expr)> = match (name, &value.kind) {
@@ -346,8 +386,13 @@ impl Elaborator<'_> {
         };
         let ty = self.ty(tensor);
         if ty.rank() != 0 {
-            self.fail_help(Code::ShapeMismatch, expr.span, format!("`log` takes one number, this is {ty}"), ty.to_string(),
-                "reduce it, such as `mean(x)`");
+            self.fail_help(
+                Code::ShapeMismatch,
+                expr.span,
+                format!("`log` takes one number, this is {ty}"),
+                ty.to_string(),
+                "reduce it, such as `mean(x)`",
+            );
             return;
         }
         let dtype = self.float;
@@ -373,8 +418,13 @@ impl Elaborator<'_> {
         let ty = self.ty(tensor);
         let symbol = self.scopes[step.0].feeds.first().map(|feed| crate::graph::Size::symbol(feed.symbol.clone()));
         if ty.rank() == 0 || symbol.is_none() || symbol != ty.shape.first().cloned() {
-            self.fail_help(Code::ShapeMismatch, expr.span, format!("`collect` gathers rows, this is {ty}"), ty.to_string(),
-                "its first size must be the batch's");
+            self.fail_help(
+                Code::ShapeMismatch,
+                expr.span,
+                format!("`collect` gathers rows, this is {ty}"),
+                ty.to_string(),
+                "its first size must be the batch's",
+            );
             return;
         }
         self.scope(step).collects.push((name.to_string(), tensor));
@@ -382,7 +432,12 @@ impl Elaborator<'_> {
 
     /// A named declaration whose order does not matter.
     pub fn declaration(&mut self, statement: &Statement, env: &Env) -> Option<(Arc<str>, Value)> {
-        let template = |kind, name: &crate::syntax::Name, params: &[Param], inputs: &[Param], result: &Option<TypeExpr>, body: Arc<Block>| {
+        let template = |kind,
+                        name: &crate::syntax::Name,
+                        params: &[Param],
+                        inputs: &[Param],
+                        result: &Option<TypeExpr>,
+                        body: Arc<Block>| {
             Rc::new(Template {
                 kind,
                 name: name.text.clone(),
@@ -391,7 +446,6 @@ impl Elaborator<'_> {
                 result: result.clone(),
                 body,
                 env: env.clone(),
-                span: name.span,
             })
         };
         Some(match &statement.kind {
@@ -405,7 +459,10 @@ impl Elaborator<'_> {
                 let clock = clock.clone().map(|name| Param { span: name.span, name, ty: None, default: None });
                 let inputs: Vec<Param> = inputs.iter().cloned().chain(clock).collect();
                 let body = Arc::new(body.clone());
-                (name.text.clone(), Value::Template(template(TemplateKind::Optimizer, name, params, &inputs, &None, body)))
+                (
+                    name.text.clone(),
+                    Value::Template(template(TemplateKind::Optimizer, name, params, &inputs, &None, body)),
+                )
             }
             StatementKind::View(function, ViewForm::Body) => {
                 let (name, body) = (&function.name, function.body.clone());
@@ -413,7 +470,14 @@ impl Elaborator<'_> {
                     let template = template(TemplateKind::View, name, &[], &function.params, &function.result, body);
                     Value::Definition(Rc::new(Definition { template, env: env.child() }))
                 } else {
-                    Value::Template(template(TemplateKind::View, name, &function.params, &function.inputs, &function.result, body))
+                    Value::Template(template(
+                        TemplateKind::View,
+                        name,
+                        &function.params,
+                        &function.inputs,
+                        &function.result,
+                        body,
+                    ))
                 };
                 (name.text.clone(), value)
             }
@@ -426,7 +490,6 @@ impl Elaborator<'_> {
         })
     }
 }
-
 
 fn strong(tensor: super::value::Tensor) -> super::value::Tensor {
     super::value::Tensor { weak: false, ..tensor }

@@ -88,7 +88,6 @@ pub struct Partial {
     pub callee: Value,
     pub callee_span: Span,
     pub arguments: Vec<Given>,
-    pub span: Span,
 }
 
 /// An evaluated argument.
@@ -125,7 +124,6 @@ pub struct Template {
     pub result: Option<TypeExpr>,
     pub body: Arc<Block>,
     pub env: Env,
-    pub span: Span,
 }
 
 pub struct Definition {
@@ -224,7 +222,12 @@ impl Env {
     }
 
     pub fn child(&self) -> Env {
-        Env(Rc::new(Frame { names: RefCell::default(), parent: Some(self.clone()), module: self.0.module, settings: Cell::new(false) }))
+        Env(Rc::new(Frame {
+            names: RefCell::default(),
+            parent: Some(self.clone()),
+            module: self.0.module,
+            settings: Cell::new(false),
+        }))
     }
 
     pub fn module_index(&self) -> usize {

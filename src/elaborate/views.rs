@@ -42,7 +42,6 @@ impl Elaborator<'_> {
             result: None,
             body: std::sync::Arc::new(crate::syntax::Block { statements: Vec::new(), span: name.span }),
             env: env.clone(),
-            span: name.span,
         };
         Value::Definition(Rc::new(Definition { template: Rc::new(template), env }))
     }
@@ -67,7 +66,12 @@ impl Elaborator<'_> {
             }
         }
         let Some((first, _)) = samples.first() else {
-            return self.fail(Code::ArgumentCount, span, format!("the view `{name}` needs a sample"), "nothing is given");
+            return self.fail(
+                Code::ArgumentCount,
+                span,
+                format!("the view `{name}` needs a sample"),
+                "nothing is given",
+            );
         };
         let rows = self.ty(*first).shape[0].clone();
         let outer = self.here();
@@ -134,8 +138,11 @@ impl Elaborator<'_> {
             other => {
                 let what = self.describe(&other);
                 self.report(
-                    Diagnostic::error(Code::NotAView, format!("the view `{name}` takes a batch of samples, this is {what}"))
-                        .label(span, what),
+                    Diagnostic::error(
+                        Code::NotAView,
+                        format!("the view `{name}` takes a batch of samples, this is {what}"),
+                    )
+                    .label(span, what),
                 );
                 return None;
             }
@@ -186,14 +193,19 @@ impl Elaborator<'_> {
             return Value::Error;
         }
         let segment = self.ordinal(&template.name);
-        self.in_call(&template.name.clone(), span, |this| this.in_path(segment, |this| this.block(&template.body, &env)))
+        self.in_call(&template.name.clone(), span, |this| {
+            this.in_path(segment, |this| this.block(&template.body, &env))
+        })
     }
 
     /// A sample of another rank than the view asks for is a mistake of kind, not of size.
     fn sample_fits(&mut self, argument: &Given, param: &crate::syntax::Param, view: &str) -> bool {
         let Value::Tensor(tensor) = &argument.value else { return true };
         let ty = self.ty(*tensor);
-        let Some(crate::syntax::TypeExpr { kind: crate::syntax::TypeKind::Tensor { sizes, .. }, .. }) = &param.ty else { return true };
+        let Some(crate::syntax::TypeExpr { kind: crate::syntax::TypeKind::Tensor { sizes, .. }, .. }) = &param.ty
+        else {
+            return true;
+        };
         let open = sizes.iter().any(|size| matches!(size, crate::syntax::SizeExpr::Rest(_)));
         if open || sizes.len() == ty.rank() {
             return true;

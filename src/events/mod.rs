@@ -187,10 +187,7 @@ mod tests {
         let values = vec![("loss".to_owned(), Number(0.5)), ("spread".to_owned(), Number(f64::INFINITY))];
         let event = Event::Logged { stage: "pretrain".into(), step: 3, values };
         let line = serde_json::to_string(&event).unwrap();
-        assert_eq!(
-            line,
-            r#"{"event":"logged","stage":"pretrain","step":3,"values":[["loss",0.5],["spread","inf"]]}"#
-        );
+        assert_eq!(line, r#"{"event":"logged","stage":"pretrain","step":3,"values":[["loss",0.5],["spread","inf"]]}"#);
         assert_eq!(serde_json::from_str::<Event>(&line).unwrap(), event);
     }
 

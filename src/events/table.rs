@@ -66,11 +66,12 @@ pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).chain([head.len()]).max().unwrap_or(0);
     let cell = |row: &[String], at: usize| row.get(at).cloned().unwrap_or_default();
     let head: Vec<String> = head.iter().map(|name| (*name).to_owned()).collect();
-    let lines: Vec<&[String]> =
-        if head.is_empty() { Vec::new() } else { vec![head.as_slice()] }.into_iter().chain(rows.iter().map(Vec::as_slice)).collect();
-    let widths: Vec<usize> = (0..columns)
-        .map(|at| lines.iter().map(|row| cell(row, at).chars().count()).max().unwrap_or(0))
+    let lines: Vec<&[String]> = if head.is_empty() { Vec::new() } else { vec![head.as_slice()] }
+        .into_iter()
+        .chain(rows.iter().map(Vec::as_slice))
         .collect();
+    let widths: Vec<usize> =
+        (0..columns).map(|at| lines.iter().map(|row| cell(row, at).chars().count()).max().unwrap_or(0)).collect();
     let mut text = String::new();
     for row in lines {
         let cells = (0..columns).map(|at| {

@@ -39,8 +39,11 @@ pub struct Terminal<R, P> {
     progress: P,
     bar: Option<ProgressBar>,
     spoke: Instant,
-    reports: Vec<(Vec<String>, Vec<(String, Shown)>)>,
+    reports: Vec<Report>,
 }
+
+/// Rounds and arms around a report, and its values by name.
+pub type Report = (Vec<String>, Vec<(String, Shown)>);
 
 impl<R: Write, P: Write> Terminal<R, P> {
     pub fn new(style: Style, results: R, progress: P) -> Terminal<R, P> {
@@ -116,12 +119,8 @@ impl<R: Write, P: Write> Terminal<R, P> {
         let Event::Progressed { epoch, epochs, step, steps, rows_per_second, seconds_left, values, .. } = event else {
             return;
         };
-        let rest = format!(
-            "{}{} rows/s, {} left",
-            named(values),
-            quantity(rows_per_second.round()),
-            duration(*seconds_left)
-        );
+        let rest =
+            format!("{}{} rows/s, {} left", named(values), quantity(rows_per_second.round()), duration(*seconds_left));
         if let Some(bar) = &self.bar {
             bar.set_position(*step);
             bar.set_message(rest);
@@ -153,7 +152,8 @@ impl<R: Write, P: Write> Terminal<R, P> {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
         }
-        let mut text = format!("  {stage} {} after {}", if *interrupted { "stopped" } else { "done" }, duration(*seconds));
+        let mut text =
+            format!("  {stage} {} after {}", if *interrupted { "stopped" } else { "done" }, duration(*seconds));
         if !values.is_empty() {
             text += &format!(": {}", named(values).trim_end_matches(", "));
         }
@@ -213,7 +213,7 @@ impl<R: Write, P: Write> Terminal<R, P> {
 }
 
 /// Reports that stand alone list their values one a line; several with the same columns become one table.
-pub fn report_table(reports: &[(Vec<String>, Vec<(String, Shown)>)]) -> String {
+pub fn report_table(reports: &[Report]) -> String {
     let mut text = String::new();
     let mut at = 0;
     while at < reports.len() {
@@ -266,10 +266,12 @@ mod tests {
 
     #[test]
     fn rounds_are_rows_of_one_table() {
-        let round = |at: usize, spl: f64| {
-            (vec![format!("round {at}")], vec![("spl".to_owned(), Shown::Number(Number(spl)))])
-        };
-        assert_eq!(report_table(&[round(0, 0.5), round(1, 0.75)]), "              spl\n  round 0  0.5000\n  round 1  0.7500\n");
+        let round =
+            |at: usize, spl: f64| (vec![format!("round {at}")], vec![("spl".to_owned(), Shown::Number(Number(spl)))]);
+        assert_eq!(
+            report_table(&[round(0, 0.5), round(1, 0.75)]),
+            "              spl\n  round 0  0.5000\n  round 1  0.7500\n"
+        );
     }
 
     #[test]

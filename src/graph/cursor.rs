@@ -145,7 +145,10 @@ impl<'a> Cursor<'a> {
 
     fn items<T>(&mut self, each: impl Fn(&str) -> Option<T>) -> Said<Vec<T>> {
         let items = self.list().ok_or_else(|| format!("a list is missing before `{}`", self.rest))??;
-        items.into_iter().map(|item| each(item).ok_or_else(|| format!("`{item}` does not belong into this list"))).collect()
+        items
+            .into_iter()
+            .map(|item| each(item).ok_or_else(|| format!("`{item}` does not belong into this list")))
+            .collect()
     }
 
     /// `f32[B, 128]`.

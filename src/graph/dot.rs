@@ -55,7 +55,12 @@ fn ends(out: &mut String, step: &Step) {
         let at = out.len();
         let label = escaped(&label);
         let _ = writeln!(out, "  end{at} [label=\"{label}\", style=\"rounded,filled\", fillcolor=\"#e2f5dc\"];");
-        let _ = writeln!(out, "  n{} -> end{at} [label=\"{}\"];", value.node.index(), escaped(&reference(&step.graph, value)));
+        let _ = writeln!(
+            out,
+            "  n{} -> end{at} [label=\"{}\"];",
+            value.node.index(),
+            escaped(&reference(&step.graph, value))
+        );
     };
     for (formal, value) in &step.commits {
         let path = step.formals.get(formal.0).map_or("", |(path, _)| path);

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 
 use blake3::Hasher;
 
+use crate::ops::INPUT;
 use crate::program::Step;
 
 use super::print::{attr_text, guard_text, input_text, statistic_name};
@@ -21,7 +22,8 @@ pub fn hash_step(step: &Step) -> Hash {
         // Not under the name of the node: under the path that the slot has.
         (value.node, input_text(step, "", input))
     });
-    let numbers = nodes(&mut hasher, &step.graph, &step.roots(), &kinds.collect());
+    let ahead = |node: &Node| node.section == Section::Loader && node.op != &INPUT;
+    let numbers = nodes(&mut hasher, &step.graph, &step.roots(), &kinds.collect(), &ahead);
     let mut read = |head: &str, text: &str, value: Value| {
         put(&mut hasher, head);
         put(&mut hasher, text);
@@ -50,7 +52,7 @@ pub fn hash_step(step: &Step) -> Hash {
 pub fn hash_graph(graph: &Graph) -> Hash {
     let mut hasher = Hasher::new();
     let kinds = graph.inputs.iter().enumerate().map(|(at, value)| (value.node, at.to_string())).collect();
-    let numbers = nodes(&mut hasher, graph, &graph.outputs, &kinds);
+    let numbers = nodes(&mut hasher, graph, &graph.outputs, &kinds, &|_| false);
     graph.outputs.iter().for_each(|value| put(&mut hasher, &reference(&numbers, *value)));
     hasher.finalize()
 }
@@ -71,6 +73,7 @@ fn nodes(
     graph: &Graph,
     roots: &[Value],
     inputs: &HashMap<NodeId, String>,
+    ahead: &dyn Fn(&Node) -> bool,
 ) -> HashMap<NodeId, usize> {
     let mut numbers = HashMap::new();
     let mut stack: Vec<(NodeId, usize)> = Vec::new();
@@ -84,6 +87,7 @@ fn nodes(
             match node.operands.get(next) {
                 Some(operand) => stack.extend([(id, next + 1), (operand.node, 0)]),
                 None => {
+                    put(hasher, if ahead(node) { "ahead" } else { "" });
                     put_node(hasher, node, inputs.get(&id), &numbers);
                     numbers.insert(id, numbers.len());
                 }
@@ -96,7 +100,6 @@ fn nodes(
 fn put_node(hasher: &mut Hasher, node: &Node, input: Option<&String>, numbers: &HashMap<NodeId, usize>) {
     put(hasher, node.op.name);
     put(hasher, input.map_or("", |kind| kind));
-    put(hasher, if node.section == Section::Loader { "ahead" } else { "" });
     node.types.iter().for_each(|ty| put(hasher, &ty.to_string()));
     node.operands.iter().for_each(|operand| put(hasher, &reference(numbers, *operand)));
     let mut attrs: Vec<&(&str, Attr)> = node.attrs.0.iter().collect();

@@ -13,6 +13,8 @@ pub mod scalar;
 pub mod size;
 pub mod types;
 pub mod verify;
+#[cfg(test)]
+mod tests;
 pub mod yaml;
 
 use std::collections::HashMap;

@@ -3,8 +3,8 @@
 //! Names and order come from the program alone, so an unrelated change leaves the text as it is. What follows from the
 //! printed type is not printed again.
 
-use std::collections::BinaryHeap;
 use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::fmt::Write;
 
 use crate::ops::structure::{CONSTANT, INPUT};

@@ -44,7 +44,9 @@ pub fn read(text: &str) -> Result<Step, ReadError> {
 pub fn read_graph(text: &str) -> Result<Graph, ReadError> {
     let mut reader = Reader { lines: text.lines().collect(), at: 0, step: Step::default(), slots: Vec::new() };
     let graph = reader.graph(Section::Forward, Scope::default(), false);
-    graph.map(|(scope, outputs)| scope.builder.finish(outputs)).map_err(|message| ReadError { line: reader.at.max(1), message })
+    graph
+        .map(|(scope, outputs)| scope.builder.finish(outputs))
+        .map_err(|message| ReadError { line: reader.at.max(1), message })
 }
 
 /// A graph while it is read.
@@ -183,18 +185,13 @@ impl<'a> Reader<'a> {
     fn host(&mut self) -> Said<()> {
         let mut inputs = Vec::new();
         let mut scope = Scope::default();
-        while let Some(line) = self.lines.get(self.at) {
+        while let Some(line) = self.next() {
             let cursor = &mut Cursor::new(line);
-            let (Ok(name), true) = (cursor.word(), cursor.eat(":")) else { break };
-            let ty = cursor.ty()?;
-            cursor.expect("=")?;
-            let from = match cursor.word()?.as_str() {
-                "clock" => HostInput::Clock(clock(&cursor.word()?)?),
-                "flow" => HostInput::Flow(cursor.number()?),
-                _ => break,
+            let Some((name, ty, from)) = host_input(cursor)? else {
+                // The first node: the graph begins with this line.
+                self.at -= 1;
+                break;
             };
-            self.at += 1;
-            cursor.end()?;
             inputs.push(from);
             scope.input(&name, ty)?;
         }
@@ -380,6 +377,24 @@ fn input_kind(cursor: &mut Cursor<'_>) -> Said<Input> {
         "given" => Input::Given(cursor.word()?),
         other => return Err(format!("`{other}` is no kind of input")),
     })
+}
+
+/// `name : type = clock step` or `name : type = flow 0`; none for a line that is no input.
+fn host_input(cursor: &mut Cursor<'_>) -> Said<Option<(String, Type, HostInput)>> {
+    if cursor.at("->") {
+        return Ok(None);
+    }
+    let name = cursor.word()?;
+    cursor.expect(":")?;
+    let ty = cursor.ty()?;
+    cursor.expect("=")?;
+    let from = match cursor.word()?.as_str() {
+        "clock" => HostInput::Clock(clock(&cursor.word()?)?),
+        "flow" => HostInput::Flow(cursor.number()?),
+        _ => return Ok(None),
+    };
+    cursor.end()?;
+    Ok(Some((name, ty, from)))
 }
 
 fn clock(name: &str) -> Said<ClockField> {

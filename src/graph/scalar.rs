@@ -116,7 +116,15 @@ fn unary(name: &str, x: Scalar) -> Result<Scalar, String> {
     Ok(Scalar::Float(match name {
         "neg" => -x,
         "abs" => x.abs(),
-        "sign" => if x > 0.0 { 1.0 } else if x < 0.0 { -1.0 } else { x },
+        "sign" => {
+            if x > 0.0 {
+                1.0
+            } else if x < 0.0 {
+                -1.0
+            } else {
+                x
+            }
+        }
         "exp" => x.exp(),
         "log" => x.ln(),
         "log1p" => x.ln_1p(),

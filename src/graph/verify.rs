@@ -34,10 +34,12 @@ impl std::error::Error for Fault {}
 pub fn verify(graph: &Graph) -> Result<(), Fault> {
     let mut names = HashSet::with_capacity(graph.len());
     for (id, node) in graph.nodes() {
-        let checked = if names.insert(&node.name) { check_node(graph, id, node) } else { Err("its name is taken".into()) };
+        let checked =
+            if names.insert(&node.name) { check_node(graph, id, node) } else { Err("its name is taken".into()) };
         checked.map_err(|message| at(graph, id, &message))?;
         for region in &node.regions {
-            verify(region).map_err(|fault| Fault { message: format!("in `{}`: {}", node.name, fault.message), ..fault })?;
+            verify(region)
+                .map_err(|fault| Fault { message: format!("in `{}`: {}", node.name, fault.message), ..fault })?;
         }
     }
     let inputs: HashSet<NodeId> = graph.inputs.iter().map(|value| value.node).collect();
@@ -58,7 +60,8 @@ pub fn verify(graph: &Graph) -> Result<(), Fault> {
 /// The graph of a step, and that everything the step says of it is so.
 pub fn verify_step(step: &Step) -> Result<(), Fault> {
     verify(&step.graph)?;
-    verify(&step.host.graph).map_err(|fault| Fault { message: format!("in the host graph: {}", fault.message), ..fault })?;
+    verify(&step.host.graph)
+        .map_err(|fault| Fault { message: format!("in the host graph: {}", fault.message), ..fault })?;
     for measure in &step.measures {
         verify(&measure.rest)
             .map_err(|fault| Fault { message: format!("in measure `{}`: {}", measure.name, fault.message), ..fault })?;

@@ -129,11 +129,7 @@ pub fn yaml(step: &Step) -> Result<String, serde_yaml::Error> {
 
 fn input_document(step: &Step, value: Value, input: &Input) -> InputDocument {
     let name = step.graph.name(value);
-    InputDocument {
-        name: name.into(),
-        r#type: step.graph.ty(value).to_string(),
-        from: input_text(step, name, input),
-    }
+    InputDocument { name: name.into(), r#type: step.graph.ty(value).to_string(), from: input_text(step, name, input) }
 }
 
 fn graph_document(graph: &Graph) -> GraphDocument {

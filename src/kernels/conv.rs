@@ -5,6 +5,8 @@
 //! phase neighbouring outputs read neighbouring inputs, so every later copy is a run of whole rows. Work is cut into
 //! blocks of images and channel groups that depend on the shape only.
 
+use std::ops::Range;
+
 use super::matmul::{Real, Shared, View, add_in_order, product, with_scratch};
 use super::par;
 
@@ -33,6 +35,10 @@ const TILE: usize = 256;
 /// Private sums of the weight gradient, unless they would fill the memory.
 const SUMS: usize = 16;
 const SUM_ELEMENTS: usize = 8 << 20;
+/// Weights of a group from which copies cost more than reading the cotangents once for each block of channels.
+const WIDE: usize = 1 << 18;
+/// Blocks of input channels that wide weights are cut into.
+const CHANNEL_BLOCKS: usize = 8;
 
 impl Geometry {
     fn per_group(&self) -> (usize, usize) {
@@ -187,8 +193,8 @@ fn tiles(g: &Geometry, images: usize) -> Vec<Tile> {
 }
 
 /// Columns `[channels * taps, pixels]` of a tile from the phases `[images, channels, phases]`.
-fn unroll<T: Real>(g: &Geometry, tile: Tile, phases: &[T], columns: &mut [T]) {
-    let (channels, taps, pitch) = (g.per_group().0, g.taps(), g.phase()[1]);
+fn unroll<T: Real>(g: &Geometry, channels: usize, tile: Tile, phases: &[T], columns: &mut [T]) {
+    let (taps, pitch) = (g.taps(), g.phase()[1]);
     let each = g.phases();
     let mut to = 0;
     for channel in 0..channels {
@@ -241,11 +247,12 @@ fn for_runs(g: &Geometry, tile: Tile, mut work: impl FnMut(usize, usize, usize))
     }
 }
 
-/// One task: a block of images of one group.
+/// One task: a block of images, and some input channels of one group.
 struct Task {
     first: usize,
     images: usize,
     group: usize,
+    channels: Range<usize>,
 }
 
 fn for_tasks(g: &Geometry, work: impl Fn(Task) + Sync) {
@@ -254,17 +261,19 @@ fn for_tasks(g: &Geometry, work: impl Fn(Task) + Sync) {
     par::for_blocks(blocks * g.groups, 1, |range| {
         for at in range {
             let first = at / g.groups * at_once;
-            work(Task { first, images: at_once.min(g.images - first), group: at % g.groups });
+            let images = at_once.min(g.images - first);
+            work(Task { first, images, group: at % g.groups, channels: 0..g.per_group().0 });
         }
     });
 }
 
-/// The phases of the images of a task, for the channels of its group.
+/// The phases of the images and channels of a task.
 fn split_task<T: Real>(g: &Geometry, task: &Task, x: &[T], phases: &mut [T]) {
-    let (channels, each) = (g.per_group().0, g.phases());
+    let (channels, each) = (task.channels.len(), g.phases());
+    let base = task.group * g.per_group().0 + task.channels.start;
     for image in 0..task.images {
         for channel in 0..channels {
-            let plane = ((task.first + image) * g.channels + task.group * channels + channel) * g.plane();
+            let plane = ((task.first + image) * g.channels + base + channel) * g.plane();
             let at = (image * channels + channel) * each;
             split(g, &x[plane..plane + g.plane()], &mut phases[at..at + each]);
         }
@@ -296,7 +305,16 @@ pub fn forward<T: Real>(g: &Geometry, x: &[T], w: &[T]) -> Vec<T> {
                 // SAFETY: each task has its own images and outputs.
                 unsafe {
                     let to = out.at(base + image * g.outputs * g.pixels());
-                    product(outputs, g.pixels(), depth, to, g.pixels(), false, weights, View::rows(&x[plane..], g.plane()));
+                    product(
+                        outputs,
+                        g.pixels(),
+                        depth,
+                        to,
+                        g.pixels(),
+                        false,
+                        weights,
+                        View::rows(&x[plane..], g.plane()),
+                    );
                 }
             }
             return;
@@ -306,7 +324,7 @@ pub fn forward<T: Real>(g: &Geometry, x: &[T], w: &[T]) -> Vec<T> {
             for tile in tiles(g, task.images) {
                 let pixels = tile.pixels(g);
                 with_scratch(depth * pixels + SLACK, |columns: &mut [T]| {
-                    unroll(g, tile, phases, columns);
+                    unroll(g, channels, tile, phases, columns);
                     let columns = View::rows(columns, pixels);
                     if tile.images == 1 {
                         // SAFETY: each task has its own images and outputs.
@@ -393,16 +411,45 @@ fn with_tile<T: Real>(g: &Geometry, tile: Tile, dy: &[T], work: impl FnOnce(View
     });
 }
 
-/// The adjoint for the weights: `x: [n, c, h, w]`, `dy: [n, o, oh, ow]` to `[o, c / groups, kh, kw]`. A fixed number of
-/// blocks of images have sums of their own, which are added in order.
+/// The adjoint for the weights: `x: [n, c, h, w]`, `dy: [n, o, oh, ow]` to `[o, c / groups, kh, kw]`.
 pub fn weight_gradient<T: Real>(g: &Geometry, x: &[T], dy: &[T]) -> Vec<T> {
-    let ((channels, outputs), depth) = (g.per_group(), g.per_group().0 * g.taps());
-    let count = g.outputs * depth;
-    let mut dw = vec![T::default(); count];
+    let depth = g.per_group().0 * g.taps();
+    let mut dw = vec![T::default(); g.outputs * depth];
     if empty(g) {
         return dw;
     }
-    let at_once = g.images_at_once();
+    if !g.pointwise() && g.per_group().1 * depth >= WIDE {
+        sum_by_channels(g, x, dy, &mut dw);
+    } else {
+        sum_by_images(g, x, dy, &mut dw);
+    }
+    dw
+}
+
+/// Each block of input channels has its own part of the gradient, and sums over all images in order.
+fn sum_by_channels<T: Real>(g: &Geometry, x: &[T], dy: &[T], dw: &mut [T]) {
+    let ((channels, outputs), taps) = (g.per_group(), g.taps());
+    let depth = channels * taps;
+    let (block, at_once) = (channels.div_ceil(CHANNEL_BLOCKS), g.images_at_once());
+    let blocks = channels.div_ceil(block);
+    let shared = Shared::new(dw);
+    par::for_blocks(g.groups * blocks, 1, |range| {
+        for at in range {
+            let (group, start) = (at / blocks, at % blocks * block);
+            for first in (0..g.images).step_by(at_once) {
+                let images = at_once.min(g.images - first);
+                let task = Task { first, images, group, channels: start..channels.min(start + block) };
+                // SAFETY: these columns of the gradient are this block's alone.
+                unsafe { add_weight_gradient(g, &task, x, dy, shared.at(group * outputs * depth + start * taps)) };
+            }
+        }
+    });
+}
+
+/// A fixed number of blocks of images have sums of their own, which are added in order.
+fn sum_by_images<T: Real>(g: &Geometry, x: &[T], dy: &[T], dw: &mut [T]) {
+    let ((channels, outputs), depth) = (g.per_group(), g.per_group().0 * g.taps());
+    let (count, at_once) = (dw.len(), g.images_at_once());
     let sums = (SUM_ELEMENTS / count).clamp(4, SUMS).min(g.images.div_ceil(at_once));
     let images = g.images.div_ceil(sums).next_multiple_of(at_once);
     let sums = g.images.div_ceil(images);
@@ -417,29 +464,35 @@ pub fn weight_gradient<T: Real>(g: &Geometry, x: &[T], dy: &[T]) -> Vec<T> {
             let sum = unsafe { shared.part(from..from + outputs * depth) };
             let end = g.images.min((block + 1) * images);
             for first in (block * images..end).step_by(at_once) {
-                let task = Task { first, images: at_once.min(end - first), group };
+                let task = Task { first, images: at_once.min(end - first), group, channels: 0..channels };
                 if direct {
-                    super::depthwise::add_weight_gradient(g, task.first..task.first + task.images, group, x, dy, sum);
+                    super::depthwise::add_weight_gradient(g, first..first + task.images, group, x, dy, sum);
                 } else {
-                    add_weight_gradient(g, &task, x, dy, sum);
+                    // SAFETY: the part is `outputs` by `depth`.
+                    unsafe { add_weight_gradient(g, &task, x, dy, sum.as_mut_ptr()) };
                 }
             }
         }
     });
-    add_in_order(&mut dw, &parts);
-    dw
+    add_in_order(dw, &parts);
 }
 
-fn add_weight_gradient<T: Real>(g: &Geometry, task: &Task, x: &[T], dy: &[T], sum: &mut [T]) {
-    let ((channels, outputs), depth) = (g.per_group(), g.per_group().0 * g.taps());
+/// Adds what the images and channels of a task give to the weights of its outputs.
+///
+/// # Safety
+/// `sum` is the place of the task's first channel in the gradient `[outputs, c / groups * taps]` of its group, and
+/// nobody else uses the columns of the task's channels.
+unsafe fn add_weight_gradient<T: Real>(g: &Geometry, task: &Task, x: &[T], dy: &[T], sum: *mut T) {
+    let ((all, outputs), channels) = (g.per_group(), task.channels.len());
+    let (row, depth) = (all * g.taps(), channels * g.taps());
     let base = (task.first * g.outputs + task.group * outputs) * g.pixels();
     if g.pointwise() {
         for image in 0..task.images {
-            let plane = ((task.first + image) * g.channels + task.group * channels) * g.plane();
+            let plane = ((task.first + image) * g.channels + task.group * all + task.channels.start) * g.plane();
             let columns = View::rows(&x[plane..], g.plane()).transposed();
             let dy = View::rows(&dy[base + image * g.outputs * g.pixels()..], g.pixels());
-            // SAFETY: `sum` is `outputs` by `depth`, the views lie within their tensors.
-            unsafe { product(outputs, depth, g.pixels(), sum.as_mut_ptr(), depth, true, dy, columns) };
+            // SAFETY: by contract; the views lie within their tensors.
+            unsafe { product(outputs, depth, g.pixels(), sum, row, true, dy, columns) };
         }
         return;
     }
@@ -448,11 +501,11 @@ fn add_weight_gradient<T: Real>(g: &Geometry, task: &Task, x: &[T], dy: &[T], su
         for tile in tiles(g, task.images) {
             let pixels = tile.pixels(g);
             with_scratch(depth * pixels + SLACK, |columns: &mut [T]| {
-                unroll(g, tile, phases, columns);
+                unroll(g, channels, tile, phases, columns);
                 let columns = View::rows(columns, pixels).transposed();
                 with_tile(g, tile, &dy[base..], |dy| {
-                    // SAFETY: as above.
-                    unsafe { product(outputs, depth, pixels, sum.as_mut_ptr(), depth, true, dy, columns) };
+                    // SAFETY: by contract; the views lie within their tensors.
+                    unsafe { product(outputs, depth, pixels, sum, row, true, dy, columns) };
                 });
             });
         }

@@ -1,9 +1,9 @@
 //! Eigenvalues and eigenvectors of symmetric matrices, in f64.
 
 use candle_core::{Result, Tensor};
+use faer::diag::Diag;
 use faer::dyn_stack::{MemBuffer, MemStack};
 use faer::linalg::evd;
-use faer::diag::Diag;
 use faer::{Mat, Par};
 
 use super::matmul::Shared;

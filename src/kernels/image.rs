@@ -189,7 +189,9 @@ pub fn crop_resize<T: Real>(g: &Frame, image: &[T], boxes: &[T]) -> Vec<T> {
                 }
                 let plane = &mut out[channel * g.out_height * g.out_width..][..g.out_height * g.out_width];
                 for (to, (first, span)) in plane.chunks_exact_mut(g.out_width.max(1)).zip(&rows.spans) {
-                    for (weight, from) in rows.weights[span.clone()].iter().zip(narrow[first * g.out_width..].chunks_exact(g.out_width)) {
+                    for (weight, from) in
+                        rows.weights[span.clone()].iter().zip(narrow[first * g.out_width..].chunks_exact(g.out_width))
+                    {
                         to.iter_mut().zip(from).for_each(|(to, from)| *to += *weight * *from);
                     }
                 }

@@ -15,11 +15,7 @@ pub struct Axis {
 
 impl Axis {
     pub fn of(shape: &[usize], axis: usize) -> Axis {
-        Axis {
-            before: shape[..axis].iter().product(),
-            size: shape[axis],
-            after: shape[axis + 1..].iter().product(),
-        }
+        Axis { before: shape[..axis].iter().product(), size: shape[axis], after: shape[axis + 1..].iter().product() }
     }
 }
 

@@ -54,9 +54,10 @@ pub fn max<T: Real>(g: &Windows, x: &[T]) -> (Vec<T>, Vec<i64>) {
                 let first = rows.start * g.width + columns.start;
                 let (mut best, mut at) = (x[first], first);
                 for y in rows {
-                    for from in y * g.width + columns.start..y * g.width + columns.end {
-                        if !best.not_a_number() && (x[from] > best || x[from].not_a_number()) {
-                            (best, at) = (x[from], from);
+                    let start = y * g.width + columns.start;
+                    for (along, x) in x[start..y * g.width + columns.end].iter().enumerate() {
+                        if !best.not_a_number() && (*x > best || x.not_a_number()) {
+                            (best, at) = (*x, start + along);
                         }
                     }
                 }

@@ -80,10 +80,8 @@ pub static CONV2D: Op = Op {
     },
     flops: |cost| multiplications(&cost.inputs[1].shape, &cost.results[0].shape),
     domain: Domain::Uniform(-2.0, 2.0),
-    examples: &[
-        "conv2d([[[[1.0, 2.0], [3.0, 4.0]]]], [[[[1.0, 10.0]]]], stride: [1, 1], padding: [0, 0, 0, 0], \
-         dilation: [1, 1], groups: 1) == [[[[21.0], [43.0]]]]",
-    ],
+    examples: &["conv2d([[[[1.0, 2.0], [3.0, 4.0]]]], [[[[1.0, 10.0]]]], stride: [1, 1], padding: [0, 0, 0, 0], \
+         dilation: [1, 1], groups: 1) == [[[[21.0], [43.0]]]]"],
 };
 
 pub static CONV2D_INPUT_GRADIENT: Op = Op {
@@ -144,10 +142,8 @@ pub static CONV2D_INPUT_GRADIENT: Op = Op {
     },
     flops: |cost| multiplications(&cost.inputs[1].shape, &cost.inputs[0].shape),
     domain: Domain::Uniform(-2.0, 2.0),
-    examples: &[
-        "conv2d_input_gradient([[[[1.0]]]], [[[[2.0, 3.0]]]], stride: [1, 1], padding: [0, 0, 0, 0], \
-         dilation: [1, 1], groups: 1, size: [1, 2]) == [[[[2.0, 3.0]]]]",
-    ],
+    examples: &["conv2d_input_gradient([[[[1.0]]]], [[[[2.0, 3.0]]]], stride: [1, 1], padding: [0, 0, 0, 0], \
+         dilation: [1, 1], groups: 1, size: [1, 2]) == [[[[2.0, 3.0]]]]"],
 };
 
 pub static CONV2D_WEIGHT_GRADIENT: Op = Op {
@@ -204,10 +200,8 @@ pub static CONV2D_WEIGHT_GRADIENT: Op = Op {
     },
     flops: |cost| multiplications(&cost.results[0].shape, &cost.inputs[1].shape),
     domain: Domain::Uniform(-2.0, 2.0),
-    examples: &[
-        "conv2d_weight_gradient([[[[2.0, 3.0]]]], [[[[10.0]]]], stride: [1, 1], padding: [0, 0, 0, 0], \
-         dilation: [1, 1], groups: 1, kernel: [1, 2]) == [[[[20.0, 30.0]]]]",
-    ],
+    examples: &["conv2d_weight_gradient([[[[2.0, 3.0]]]], [[[[10.0]]]], stride: [1, 1], padding: [0, 0, 0, 0], \
+         dilation: [1, 1], groups: 1, kernel: [1, 2]) == [[[[20.0, 30.0]]]]"],
 };
 
 /// The attributes that all three have.

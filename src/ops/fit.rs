@@ -59,7 +59,11 @@ impl Infer<'_> {
             return Ok(());
         }
         let fact = format!("{ty}: elements are {}", ty.dtype.name());
-        Err(mismatch(Code::ElementType, format!("{op} needs an index of int, not {}", ty.dtype.name()), vec![(at, fact)]))
+        Err(mismatch(
+            Code::ElementType,
+            format!("{op} needs an index of int, not {}", ty.dtype.name()),
+            vec![(at, fact)],
+        ))
     }
 
     /// That operand `at` has exactly `rank` axes, or at least as many where there may be leading ones.
@@ -84,7 +88,17 @@ impl Infer<'_> {
         if x == y {
             return Ok(());
         }
-        let fact = |at: usize, axis: usize| (at, format!("{}: {} size is {}", self.types[at], super::check::place(axis, self.types[at].rank()), self.types[at].shape[axis]));
+        let fact = |at: usize, axis: usize| {
+            (
+                at,
+                format!(
+                    "{}: {} size is {}",
+                    self.types[at],
+                    super::check::place(axis, self.types[at].rank()),
+                    self.types[at].shape[axis]
+                ),
+            )
+        };
         Err(mismatch(
             Code::ShapeMismatch,
             format!("shapes do not fit, {x} and {y} must be equal"),
@@ -136,7 +150,8 @@ impl Infer<'_> {
     /// An attribute of two sizes.
     pub(super) fn two_sizes(&self, op: &str, name: &str) -> Result<[Size; 2], Mismatch> {
         let given = self.attrs.sizes(name).unwrap_or(&[]);
-        <[Size; 2]>::try_from(given.to_vec()).map_err(|_| bad(format!("{op} needs two sizes as {name}, here are {}", given.len())))
+        <[Size; 2]>::try_from(given.to_vec())
+            .map_err(|_| bad(format!("{op} needs two sizes as {name}, here are {}", given.len())))
     }
 
     /// An attribute of one size.

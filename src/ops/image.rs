@@ -49,10 +49,8 @@ pub static WARP: Op = Op {
     },
     flops: |cost| 8.0 * cost.results[0].count() as f64,
     domain: Domain::Uniform(-2.0, 2.0),
-    examples: &[
-        "warp([[[1.0, 2.0]]], [[1.0, 0.0, 0.5], [0.0, 1.0, 0.0]], height: 1, width: 2, edge: \"zero\") \
-         == [[[1.5, 1.0]]]",
-    ],
+    examples: &["warp([[[1.0, 2.0]]], [[1.0, 0.0, 0.5], [0.0, 1.0, 0.0]], height: 1, width: 2, edge: \"zero\") \
+         == [[[1.5, 1.0]]]"],
 };
 
 pub static WARP_GRADIENT: Op = Op {
@@ -162,9 +160,7 @@ pub static CROP_RESIZE_GRADIENT: Op = Op {
     },
     flops: |cost| filtered(&cost.results[0].shape, &cost.inputs[0].shape),
     domain: Domain::Special("boxes must have a positive size"),
-    examples: &[
-        "crop_resize_gradient([[[3.0]]], [0.0, 1.0, 1.0, 1.0], size: [1, 3]) == [[[0.0, 3.0, 0.0]]]",
-    ],
+    examples: &["crop_resize_gradient([[[3.0]]], [0.0, 1.0, 1.0, 1.0], size: [1, 3]) == [[[0.0, 3.0, 0.0]]]"],
 };
 
 /// Images, and one thing of the given last sizes for each.

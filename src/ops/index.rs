@@ -12,8 +12,7 @@ use crate::graph::{Attr, DType, Shape, Size};
 use crate::kernels::index::{self, Axis};
 use crate::kernels::{Elements, contiguous, on_cpu, stored, with_element};
 
-pub const OPS: &[&Op] =
-    &[&TAKE, &SCATTER_ADD, &SCATTER_SET, &TAKE_ALONG, &SCATTER_ADD_ALONG, &SORT, &ONE_HOT];
+pub const OPS: &[&Op] = &[&TAKE, &SCATTER_ADD, &SCATTER_SET, &TAKE_ALONG, &SCATTER_ADD_ALONG, &SORT, &ONE_HOT];
 
 const AXIS: &[(&str, AttrKind)] = &[("axis", AttrKind::Int)];
 
@@ -307,7 +306,10 @@ pub static SORT: Op = Op {
         count * count.max(2.0).log2()
     },
     domain: Domain::Uniform(-2.0, 2.0),
-    examples: &["sort([3.0, 1.0, 2.0], axis: 0)[0] == [1.0, 2.0, 3.0]", "sort([3.0, 1.0, 2.0], axis: 0)[1] == [1, 2, 0]"],
+    examples: &[
+        "sort([3.0, 1.0, 2.0], axis: 0)[0] == [1.0, 2.0, 3.0]",
+        "sort([3.0, 1.0, 2.0], axis: 0)[1] == [1, 2, 0]",
+    ],
 };
 
 pub static ONE_HOT: Op = Op {

@@ -3,7 +3,7 @@
 use super::*;
 use crate::diagnostics::Code;
 use crate::graph::Size;
-use crate::kernels::{on_cpu, contiguous};
+use crate::kernels::{contiguous, on_cpu};
 
 pub const OPS: &[&Op] = &[&MATMUL, &EIGH];
 
@@ -36,7 +36,8 @@ pub static MATMUL: Op = Op {
     rows: Rows::Leading,
     kernel: |call| {
         let (a, b) = (&call.inputs[0], &call.inputs[1]);
-        let product = if on_cpu(a) { crate::kernels::matmul::matmul(a, b)? } else { contiguous(a)?.matmul(&contiguous(b)?)? };
+        let product =
+            if on_cpu(a) { crate::kernels::matmul::matmul(a, b)? } else { contiguous(a)?.matmul(&contiguous(b)?)? };
         Ok(Results::from_elem(product, 1))
     },
     flops: |cost| {

@@ -81,9 +81,8 @@ pub static MAX_POOL2D_GRADIENT: Op = Op {
         let rule = &mut *vjp.builder;
         let (from, to) = (rule.ty(g).shape.clone(), rule.ty(positions).shape.clone());
         let lead = from.len() - 2;
-        let flat = |shape: &[Size]| -> Vec<Size> {
-            shape[..lead].iter().cloned().chain([product(&shape[lead..])]).collect()
-        };
+        let flat =
+            |shape: &[Size]| -> Vec<Size> { shape[..lead].iter().cloned().chain([product(&shape[lead..])]).collect() };
         let (planes, places) = (rule.reshape(g, &flat(&from)), rule.reshape(positions, &flat(&to)));
         let along = Attrs::none().with("axis", Attr::Int(lead as i64));
         let taken = rule.must(&super::index::TAKE_ALONG, &[planes, places], along);
@@ -189,10 +188,8 @@ pub static SUM_POOL2D_GRADIENT: Op = Op {
         (cost.inputs[0].count() * height * width) as f64
     },
     domain: Domain::Uniform(-2.0, 2.0),
-    examples: &[
-        "sum_pool2d_gradient([[2.0]], window: [1, 2], stride: [1, 2], padding: [0, 0, 0, 0], size: [1, 3]) \
-         == [[2.0, 2.0, 0.0]]",
-    ],
+    examples: &["sum_pool2d_gradient([[2.0]], window: [1, 2], stride: [1, 2], padding: [0, 0, 0, 0], size: [1, 3]) \
+         == [[2.0, 2.0, 0.0]]"],
 };
 
 fn compared(cost: &Cost<'_>) -> f64 {
@@ -237,7 +234,8 @@ fn out_sizes(infer: &Infer<'_>, op: &str, size: [&Size; 2]) -> Result<[Size; 2],
             window[at / 2]
         )));
     }
-    let axis = |at: usize| out_size(infer, op, size[at], window[at], stride[at], [padding[2 * at], padding[2 * at + 1]]);
+    let axis =
+        |at: usize| out_size(infer, op, size[at], window[at], stride[at], [padding[2 * at], padding[2 * at + 1]]);
     Ok([axis(0)?, axis(1)?])
 }
 

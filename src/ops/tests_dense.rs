@@ -112,6 +112,8 @@ fn convolution_meets_seven_loops() {
     for case in CASES.iter().copied().chain([
         ([3, 8, 40, 33, 5, 1], [3, 3], [1, 1], [1, 1, 1, 1], [1, 1]),
         ([70, 3, 7, 7, 4, 1], [3, 3], [2, 2], [1, 1, 1, 1], [1, 1]),
+        // Wide weights, with channels that the blocks do not divide.
+        ([3, 180, 3, 3, 165, 1], [3, 3], [2, 1], [1, 0, 1, 1], [1, 1]),
         ([2, 3, 70, 40, 3, 3], [5, 3], [2, 3], [2, 2, 1, 1], [1, 2]),
     ]) {
         let g = geometry(case);
@@ -252,9 +254,9 @@ fn products_of_views_meet_loops() {
         let b = sample(&[n, batch, k + 1], 2, -1.0, 1.0).narrow(2, 1, k).unwrap().permute((1, 2, 0)).unwrap();
         let (rows, columns) = (flat(&a), flat(&b));
         let mut wanted = vec![0.0; batch * m * n];
-        for at in 0..batch * m * n {
+        for (at, wanted) in wanted.iter_mut().enumerate() {
             let (i, row, column) = (at / (m * n), at / n % m, at % n);
-            wanted[at] = (0..k).map(|t| rows[(i * m + row) * k + t] * columns[(i * k + t) * n + column]).sum();
+            *wanted = (0..k).map(|t| rows[(i * m + row) * k + t] * columns[(i * k + t) * n + column]).sum();
         }
         let product = matmul::matmul(&a, &b).unwrap();
         assert_eq!(product.dims(), [batch, m, n]);
@@ -275,7 +277,10 @@ fn products_have_gradients_and_rows() {
     let b = builder.input("b", Type::new(DType::F32, sizes(&[128, 10])));
     let fault = builder.apply(&MATMUL, &[a, b], Attrs::none()).unwrap_err();
     assert_eq!(fault.headline, "shapes do not fit, 784 and 128 must be equal");
-    assert_eq!(fault.facts, [(0, "f32[B, 784]: last size is 784".into()), (1, "f32[128, 10]: first size is 128".into())]);
+    assert_eq!(
+        fault.facts,
+        [(0, "f32[B, 784]: last size is 784".into()), (1, "f32[128, 10]: first size is 128".into())]
+    );
 }
 
 #[test]
@@ -341,14 +346,13 @@ fn equal_eigenvalues_give_finite_gradients() {
 }
 
 fn windows(window: [usize; 2], stride: [usize; 2], padding: [usize; 4]) -> Attrs {
-    Attrs::none()
-        .with("window", numbers(&window))
-        .with("stride", numbers(&stride))
-        .with("padding", numbers(&padding))
+    Attrs::none().with("window", numbers(&window)).with("stride", numbers(&stride)).with("padding", numbers(&padding))
 }
 
 /// Shape, window, stride, padding.
-const POOLS: &[(&[usize], [usize; 2], [usize; 2], [usize; 4])] = &[
+type Pool = (&'static [usize], [usize; 2], [usize; 2], [usize; 4]);
+
+const POOLS: &[Pool] = &[
     (&[4, 4], [2, 2], [2, 2], [0; 4]),
     (&[2, 5, 7], [3, 2], [2, 3], [1, 2, 0, 1]),
     (&[2, 3, 6, 5], [3, 3], [1, 2], [1, 1, 1, 1]),
@@ -399,8 +403,7 @@ fn composed_pools_meet_loops() {
             out_width: out[lead + 1],
         };
         // Few values, so that there are ties; all below 0, so that padding must not win.
-        let x: Vec<f64> =
-            samples(shape.iter().product(), 1, -3.0, 0.0).into_iter().map(|x| x.floor() - 1.0).collect();
+        let x: Vec<f64> = samples(shape.iter().product(), 1, -3.0, 0.0).into_iter().map(|x| x.floor() - 1.0).collect();
         let tensor = kernels::tensor(x.clone(), shape).unwrap();
         let (values, places) = pool::max(&g, &x);
         let (composed, at) = portable::max_pool2d(&g, &tensor).unwrap();

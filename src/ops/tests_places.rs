@@ -149,9 +149,9 @@ fn long_scatters_meet_loops() {
         let x = sample(&[before, size, after], 1, -1.0, 1.0);
         let updates = sample(&[before, count, after], 2, -1.0, 1.0);
         let (mut want, terms) = (flat(&x), flat(&updates));
-        for i in 0..before * count * after {
+        for (i, term) in terms.iter().enumerate() {
             let (b, k, a) = (i / (count * after), i / after % count, i % after);
-            want[(b * size + at[k] as usize) * after + a] += terms[i];
+            want[(b * size + at[k] as usize) * after + a] += term;
         }
         let sum = value(&SCATTER_ADD, &[x, positions(&at, &[count]), updates], axis_attr(1), 0);
         assert_eq!(flat(&sum), want);

@@ -6,8 +6,8 @@ use smallvec::SmallVec;
 
 use crate::graph::rewrite::{Results, rewrite};
 use crate::graph::{Attr, Attrs, Builder, Node, Size, Value};
-use crate::ops::literal::{Literal, evaluate};
 use crate::ops::Concrete;
+use crate::ops::literal::{Literal, evaluate};
 use crate::ops::structure::CONSTANT;
 
 use super::{PassError, Rewritten, Subject};
@@ -17,9 +17,44 @@ const LIMIT: usize = 64;
 
 /// Ops that work element by element: on operands that repeat one number they need that number only, whatever the size.
 const ELEMENTWISE: &[&str] = &[
-    "neg", "abs", "sign", "exp", "log", "log1p", "expm1", "sqrt", "rsqrt", "recip", "sin", "cos", "tanh", "erf", "floor",
-    "ceil", "round", "is_finite", "not", "cast", "add", "sub", "mul", "div", "pow", "maximum", "minimum", "floor_div",
-    "remainder", "eq", "ne", "lt", "le", "gt", "ge", "and", "or", "select",
+    "neg",
+    "abs",
+    "sign",
+    "exp",
+    "log",
+    "log1p",
+    "expm1",
+    "sqrt",
+    "rsqrt",
+    "recip",
+    "sin",
+    "cos",
+    "tanh",
+    "erf",
+    "floor",
+    "ceil",
+    "round",
+    "is_finite",
+    "not",
+    "cast",
+    "add",
+    "sub",
+    "mul",
+    "div",
+    "pow",
+    "maximum",
+    "minimum",
+    "floor_div",
+    "remainder",
+    "eq",
+    "ne",
+    "lt",
+    "le",
+    "gt",
+    "ge",
+    "and",
+    "or",
+    "select",
 ];
 
 pub(super) fn run(subject: &Subject<'_>) -> Result<Rewritten, PassError> {

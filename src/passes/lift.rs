@@ -5,7 +5,7 @@
 use smallvec::SmallVec;
 
 use crate::gradient;
-use crate::graph::rewrite::{Results, rewrite, results_of};
+use crate::graph::rewrite::{Results, results_of, rewrite};
 use crate::graph::{Attr, Attrs, Builder, Graph, Node, Section, Size, Value};
 use crate::ops::shape::BROADCAST;
 use crate::ops::structure::{INPUT, MAP_ROWS};
@@ -79,7 +79,8 @@ fn inline(builder: &mut Builder, node: &Node, operands: &[Value], section: Secti
     let rows = operands.first().and_then(|first| builder.ty(*first).shape.first()).cloned();
     let rows = rows.ok_or_else(|| fault("it has no rows"))?;
     let region = &prepare(region)?;
-    let mut lifter = Lifter { builder, rows, section, place: vec![Results::new(); region.len()], by_row: vec![false; region.len()] };
+    let mut lifter =
+        Lifter { builder, rows, section, place: vec![Results::new(); region.len()], by_row: vec![false; region.len()] };
     for (input, operand) in region.inputs.iter().zip(operands) {
         lifter.place[input.node.index()] = [*operand].into_iter().collect();
         lifter.by_row[input.node.index()] = true;
@@ -149,12 +150,8 @@ impl Lifter<'_> {
         (self.builder.origin, self.builder.section) = (node.origin, self.section);
         let lifted = self.lifted(node);
         (self.builder.origin, self.builder.section) = before;
-        let fault = |why: String| PassError::Lift {
-            node: node.name.to_string(),
-            op: node.op.name,
-            why,
-            origin: node.origin,
-        };
+        let fault =
+            |why: String| PassError::Lift { node: node.name.to_string(), op: node.op.name, why, origin: node.origin };
         let first = lifted.map_err(fault)?;
         for (result, ty) in results_of(first.node, node.types.len()).iter().zip(&node.types) {
             let wanted = ty.with_shape([self.rows.clone()].into_iter().chain(ty.shape.iter().cloned()));
@@ -176,7 +173,8 @@ impl Lifter<'_> {
             Rows::Leading => self.builder.named(node.name.clone()).apply(node.op, &operands, node.attrs.clone()),
             Rows::Rule(rule) => {
                 let made = self.builder.graph().len();
-                let lift = &mut Lift { builder: self.builder, operands: &operands, attrs: &node.attrs, rows: &self.rows };
+                let lift =
+                    &mut Lift { builder: self.builder, operands: &operands, attrs: &node.attrs, rows: &self.rows };
                 let value = rule(lift).map_err(|fault| fault.headline)?;
                 if value.node.index() >= made {
                     self.builder.rename(value, &node.name);

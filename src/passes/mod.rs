@@ -31,7 +31,11 @@ pub struct Pass {
 
 /// In order. Nothing shares, folds or simplifies before `gradient`: equal expressions are different variables to `grad`.
 pub static PASSES: &[Pass] = &[
-    Pass { name: "lift", about: "write `map_rows` as ops on whole batches, ahead of the step where possible", run: lift::run },
+    Pass {
+        name: "lift",
+        about: "write `map_rows` as ops on whole batches, ahead of the step where possible",
+        run: lift::run,
+    },
     Pass { name: "gradient", about: "replace each `grad` by its backward graph", run: expand_gradients },
     Pass { name: "fold_constants", about: "compute what depends on small constants only", run: fold_constants::run },
     Pass { name: "simplify", about: "leave out what changes nothing", run: simplify::run },
@@ -55,11 +59,23 @@ pub(crate) type Rewritten = Option<(Graph, ValueMap)>;
 pub enum PassError {
     Gradient(GradientError),
     /// An op of a view cannot work on a batch, and why.
-    Lift { node: String, op: &'static str, why: String, origin: OriginId },
+    Lift {
+        node: String,
+        op: &'static str,
+        why: String,
+        origin: OriginId,
+    },
     /// A rewrite built something that does not fit.
-    Rewrite { pass: &'static str, node: String, fault: Mismatch },
+    Rewrite {
+        pass: &'static str,
+        node: String,
+        fault: Mismatch,
+    },
     /// The verifier's objection to what a pass made.
-    Broken { pass: &'static str, fault: Fault },
+    Broken {
+        pass: &'static str,
+        fault: Fault,
+    },
 }
 
 impl PassError {

@@ -54,9 +54,7 @@ fn same_as_only(builder: &Builder, name: &str, node: &Node, x: Value) -> Option<
         // cast(x) = x, reshape(x) = x to what it is already
         "cast" | "reshape" => ty == &node.types[0],
         // permute(x, [0, 1, …]) = x, broadcast(x, [0, 1, …]) = x to the same shape
-        "permute" | "broadcast" => {
-            node.attrs.ints("axes").is_some_and(in_order) && ty == &node.types[0]
-        }
+        "permute" | "broadcast" => node.attrs.ints("axes").is_some_and(in_order) && ty == &node.types[0],
         // sum(x, []) = x and so on; flip(x, []) = x
         "sum" | "prod" | "max" | "min" | "flip" => node.attrs.ints("axes").is_some_and(|axes| axes.is_empty()),
         // x[0..n] = x
@@ -91,7 +89,8 @@ fn in_order(axes: &[i64]) -> bool {
 }
 
 fn same_as_one_of(builder: &Builder, name: &str, x: Value, y: Value) -> Option<Value> {
-    let is = |value: Value, number: f64| repeated(builder, value).is_some_and(|have| have.to_bits() == number.to_bits());
+    let is =
+        |value: Value, number: f64| repeated(builder, value).is_some_and(|have| have.to_bits() == number.to_bits());
     let float = builder.ty(x).dtype.is_float();
     match name {
         // x * 1 = 1 * x = x

@@ -6,6 +6,8 @@
 
 mod liveness;
 mod split;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
 use candle_core::Tensor;
@@ -113,22 +113,12 @@ impl Runtime<'_> {
         self.say_started(&course, &feeder, &plan)?;
 
         let mut tally = Tally::new(&prepared.step);
-        // Batches are handed over one by one, so at most one is made ahead of the one in use.
-        let (sender, receiver) = sync_channel::<Result<Batch, Fault>>(0);
-        std::thread::scope(|scope| {
-            scope.spawn(move || {
-                for step in 0..steps {
-                    let batch = feeder.batch(step);
-                    let failed = batch.is_err();
-                    // The receiver is gone when the loop ended early.
-                    if sender.send(batch).is_err() || failed {
-                        return;
-                    }
-                }
-            });
-            self.steps(&course, receiver, &mut tally)
-        })
-        .map_err(placed)?;
+        if looped.feeds.is_empty() {
+            // Nothing is read, so a thread that reads ahead would only cost a hand-over a step.
+            self.steps(&course, &mut |step| feeder.batch(step), &mut tally).map_err(placed)?;
+        } else {
+            self.steps_ahead(&course, feeder, &mut tally).map_err(placed)?;
+        }
         self.finish(&course, tally, &plan, held).map_err(placed)
     }
 
@@ -153,18 +143,44 @@ impl Runtime<'_> {
         })
     }
 
-    /// Takes batches until there are no more, or somebody asks to stop. The receiver ends here, and with it the sender.
+    /// Steps over batches that a thread of their own makes.
+    fn steps_ahead<'s>(
+        &mut self,
+        course: &'s Course<'s>,
+        mut feeder: Feeder<'_>,
+        tally: &mut Tally<'s>,
+    ) -> Result<(), Fault> {
+        // Batches are handed over one by one, so at most one is made ahead of the one in use.
+        let (sender, receiver) = sync_channel::<Result<Batch, Fault>>(0);
+        let steps = course.steps;
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                for step in 0..steps {
+                    let batch = feeder.batch(step);
+                    let failed = batch.is_err();
+                    // The receiver is gone when the loop ended early.
+                    if sender.send(batch).is_err() || failed {
+                        return;
+                    }
+                }
+            });
+            // Moved in, so that the receiver ends with the loop, and the sender with it.
+            let receiver = receiver;
+            let early = || fault::internal("the thread that makes batches ended early");
+            self.steps(course, &mut |_| receiver.recv().map_err(|_| early()).flatten(), tally)
+        })
+    }
+
+    /// Takes batches until there are no more, or somebody asks to stop.
     fn steps<'s>(
         &mut self,
         course: &'s Course<'s>,
-        batches: Receiver<Result<Batch, Fault>>,
+        batches: &mut dyn FnMut(u64) -> Result<Batch, Fault>,
         tally: &mut Tally<'s>,
     ) -> Result<(), Fault> {
         for step in 0..course.steps {
             let asked = Instant::now();
-            let Ok(batch) = batches.recv() else {
-                return Err(fault::internal("the thread that makes batches ended early"));
-            };
+            let batch = batches(step);
             tally.waited += asked.elapsed();
             let batch = batch?;
             let begun = Instant::now();
@@ -215,7 +231,8 @@ impl Runtime<'_> {
         let commits = plan.commits.iter().map(|(formal, register)| Ok((*formal, result(*register)?)));
         let commits = commits.collect::<Result<Vec<_>, Fault>>()?;
         if looped.on_nan == OnNan::Stop {
-            let whole = |tensor: &Tensor| all_finite(tensor).map_err(|e| fault::candle("a weight could not be read", &e));
+            let whole =
+                |tensor: &Tensor| all_finite(tensor).map_err(|e| fault::candle("a weight could not be read", &e));
             let mut finite = logs.iter().all(|value| value.is_finite());
             for (formal, tensor) in &commits {
                 let kind = compiled.formals.get(formal.0).map(|(_, kind)| *kind);

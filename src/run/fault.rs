@@ -30,7 +30,12 @@ pub fn kernel(program: &Program, instruction: &crate::plan::Instruction, error: 
         Code::IndexRange => text.to_owned(),
         _ => format!("`{}` could not be computed: {text}", instruction.op.name),
     };
-    at_origin(Diagnostic::error(code, headline), &program.origins, instruction.origin, format!("in `{}`", instruction.name))
+    at_origin(
+        Diagnostic::error(code, headline),
+        &program.origins,
+        instruction.origin,
+        format!("in `{}`", instruction.name),
+    )
 }
 
 /// A failure of Candle outside a kernel: placing a tensor, reading it back.
@@ -54,14 +59,18 @@ pub fn internal(headline: impl Into<String>) -> Fault {
 /// A file or folder that could not be written.
 pub fn write(path: &Path, error: &std::io::Error) -> Fault {
     let help = match error.kind() {
-        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => "free some space, or choose another folder with `--out`",
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+            "free some space, or choose another folder with `--out`"
+        }
         std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
             "make the folder writable, or choose another with `--out`"
         }
         std::io::ErrorKind::NotFound => "make the folder above it first",
         _ => "choose another folder with `--out`",
     };
-    Box::new(Diagnostic::error(Code::FileWrite, format!("cannot write `{}`: {}", path.display(), reason(error))).help(help))
+    Box::new(
+        Diagnostic::error(Code::FileWrite, format!("cannot write `{}`: {}", path.display(), reason(error))).help(help),
+    )
 }
 
 /// A file that could not be read.

@@ -33,9 +33,8 @@ pub fn read_tensor(path: &Path, name: &str) -> Result<Tensor, Fault> {
 pub fn read_npy(path: &Path) -> Result<Tensor, Fault> {
     let bytes = std::fs::read(path).map_err(|error| fault::read(path, &error))?;
     check_npy(path, &bytes)?;
-    Tensor::read_npy(path).map_err(|error| {
-        corrupt(path, "is no whole npy file", &error).help("write it again with `numpy.save`").into()
-    })
+    Tensor::read_npy(path)
+        .map_err(|error| corrupt(path, "is no whole npy file", &error).help("write it again with `numpy.save`").into())
 }
 
 /// Whether the file has as many bytes as its header asks for; a longer or shorter one is not what was written.
@@ -60,9 +59,8 @@ fn check_npy(path: &Path, bytes: &[u8]) -> Result<(), Fault> {
     let header = String::from_utf8_lossy(&bytes[start..start + header]);
     let shape = header.split_once('(').and_then(|(_, rest)| rest.split_once(')')).map(|(shape, _)| shape);
     let sizes = shape.map(|shape| shape.split(',').map(str::trim).filter(|size| !size.is_empty()));
-    let count = sizes.and_then(|mut sizes| {
-        sizes.try_fold(1usize, |product, size| product.checked_mul(size.parse().ok()?))
-    });
+    let count =
+        sizes.and_then(|mut sizes| sizes.try_fold(1usize, |product, size| product.checked_mul(size.parse().ok()?)));
     let width = header
         .split_once("descr")
         .and_then(|(_, rest)| rest.split(['\'', '"']).nth(2))
@@ -110,12 +108,13 @@ pub fn no_tensor<'a>(path: &Path, name: &str, known: impl Iterator<Item = &'a St
     let help = match nearest(name, known.iter().copied()) {
         Some(near) => format!("did you mean `{near}`?"),
         None if known.is_empty() => "the file is empty".into(),
-        None => format!("it has {}{}", known.iter().take(8).map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", "),
-            if known.len() > 8 { ", …" } else { "" }),
+        None => format!(
+            "it has {}{}",
+            known.iter().take(8).map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", "),
+            if known.len() > 8 { ", …" } else { "" }
+        ),
     };
-    Box::new(
-        Diagnostic::error(Code::FileWrongSize, format!("`{}` has no tensor `{name}`", path.display())).help(help),
-    )
+    Box::new(Diagnostic::error(Code::FileWrongSize, format!("`{}` has no tensor `{name}`", path.display())).help(help))
 }
 
 /// Writes a safetensors file beside its place first, so that a whole file stands there at any moment.

@@ -47,7 +47,8 @@ pub fn evaluate(host: &Host, clock: &Clock, flows: &[Tensor]) -> Result<Vec<f64>
             },
         });
     }
-    let outputs = scalar::evaluate(&host.graph, &inputs)
-        .map_err(|fault| Box::new(Diagnostic::error(Code::BadValue, format!("a number of the clock cannot be computed, {fault}"))))?;
+    let outputs = scalar::evaluate(&host.graph, &inputs).map_err(|fault| {
+        Box::new(Diagnostic::error(Code::BadValue, format!("a number of the clock cannot be computed, {fault}")))
+    })?;
     Ok(outputs.iter().map(|output| output.as_float()).collect())
 }

@@ -11,7 +11,9 @@ use crate::data::Opened;
 use crate::diagnostics::{Code, Diagnostic};
 use crate::events::{Event, Number, Shown};
 use crate::graph::Bindings;
-use crate::program::{Call, FlowValue, LoopKind, Program, ReportItem, ReportValue, SlotId, SlotKind, SourceRef, Statement, Step};
+use crate::program::{
+    Call, FlowValue, LoopKind, Program, ReportItem, ReportValue, SlotId, SlotKind, SourceRef, Statement, Step,
+};
 use crate::program::{Input, SlotKind as Kind};
 use crate::source::Span;
 
@@ -51,11 +53,7 @@ pub struct Runtime<'a> {
     around: Vec<String>,
 }
 
-pub(super) fn run(
-    program: &Program,
-    options: &RunOptions,
-    sink: &mut dyn FnMut(Event),
-) -> Result<Outcome, Fault> {
+pub(super) fn run(program: &Program, options: &RunOptions, sink: &mut dyn FnMut(Event)) -> Result<Outcome, Fault> {
     let begun = Instant::now();
     let folder = match &options.out {
         Some(out) => Some(RunFolder::create(out, program, options)?),
@@ -84,6 +82,7 @@ pub(super) fn run(
     if let Err(fault) = &result {
         let (code, headline) = (fault.code.number().to_owned(), fault.headline.clone());
         // The fault itself is what the caller hears of; a journal that cannot be written adds nothing.
+        let _ = runtime.say_profile();
         let _ = runtime.say(Event::Failed { code, headline });
         let _ = runtime.folder.as_mut().map(|folder| folder.finish("failed"));
     }
@@ -106,15 +105,19 @@ impl Runtime<'_> {
         let program = self.program;
         let flow = self.statements(&program.body, &Place::new(self.options.seed))?;
         let interrupted = flow == Flow::Interrupted;
-        if let Some(profile) = self.profile.take() {
-            let event = profile.event(&*self.options.line);
-            self.say(event)?;
-        }
+        self.say_profile()?;
         self.say(Event::RunEnded { seconds: begun.elapsed().as_secs_f64(), interrupted })?;
         if let Some(folder) = &mut self.folder {
             folder.finish(if interrupted { "interrupted" } else { "done" })?;
         }
         Ok(interrupted)
+    }
+
+    fn say_profile(&mut self) -> Result<(), Fault> {
+        match self.profile.take() {
+            Some(profile) => self.say(profile.event(&*self.options.line)),
+            None => Ok(()),
+        }
     }
 
     /// Tells an event to everybody who listens.
@@ -282,7 +285,8 @@ impl Runtime<'_> {
         let facts = facts.iter().map(|(name, value)| Ok(format!("{name} = {}", shown(&self.value(*value)?)?)));
         let facts = facts.collect::<Result<Vec<_>, Fault>>()?;
         let label = if facts.is_empty() { "is false".to_owned() } else { facts.join(", ") };
-        let mut diagnostic = Diagnostic::error(Code::AssertFailed, format!("`{text}` does not hold")).label(span, label);
+        let mut diagnostic =
+            Diagnostic::error(Code::AssertFailed, format!("`{text}` does not hold")).label(span, label);
         if let Some(why) = why {
             diagnostic = diagnostic.help(why);
         }

@@ -75,11 +75,11 @@ impl Place {
     }
 
     pub fn compute(&self, name: &str) -> Key {
-        fold_path(fold_path(self.here(), "compute"), name)
+        fold_path(fold_path(self.here(), "compute"), &without_arms(name))
     }
 
     pub fn enter_loop(&self, name: &str) -> LoopKeys {
-        let base = fold_path(fold_path(self.here(), "loop"), name);
+        let base = fold_path(fold_path(self.here(), "loop"), &without_arms(name));
         LoopKeys { base, step: fold_path(base, "step"), epoch: fold_path(base, "epoch") }
     }
 }
@@ -150,5 +150,7 @@ mod tests {
         assert_eq!(arm("arm(lr: 0.1)", None), arm("arm(lr: 1.0)", None));
         assert_ne!(arm("arm(seed: 0)", Some(0)), arm("arm(seed: 1)", Some(1)));
         assert_eq!(place.slot("arm(lr: 0.1).net.weight"), place.slot("arm(lr: 1.0).net.weight"));
+        assert_eq!(place.enter_loop("arm(lr: 0.1).fit").step(3), place.enter_loop("arm(lr: 1.0).fit").step(3));
+        assert_eq!(place.compute("arm(lr: 0.1).e"), place.compute("arm(lr: 1.0).e"));
     }
 }

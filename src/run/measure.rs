@@ -55,7 +55,8 @@ impl<'a> Running<'a> {
 
     /// The value over all batches; none when there was no batch.
     pub fn finish(&self, program: &Program, device: &Device) -> Result<Option<Tensor>, Fault> {
-        let Some(statistics) = self.merged.iter().map(|merged| merged.tensor.as_ref()).collect::<Option<Vec<_>>>() else {
+        let Some(statistics) = self.merged.iter().map(|merged| merged.tensor.as_ref()).collect::<Option<Vec<_>>>()
+        else {
             return Ok(None);
         };
         let plan = crate::plan::plan_graph(&self.measure.rest, &Bindings::new())

@@ -40,6 +40,7 @@ pub use executor::{Failed, Registers, execute};
 pub use folder::{RunFolder, weights_of};
 pub use key::Place;
 pub use passes::compile as compile_step;
+pub use profile::Account;
 pub use single::run_step;
 pub use store::Store;
 
@@ -106,11 +107,7 @@ pub struct Outcome {
 }
 
 /// Runs a whole program. Every event goes to `sink` and, with a run folder, into its journal.
-pub fn run(
-    program: &Program,
-    options: &RunOptions,
-    sink: &mut dyn FnMut(Event),
-) -> Result<Outcome, Box<Diagnostic>> {
+pub fn run(program: &Program, options: &RunOptions, sink: &mut dyn FnMut(Event)) -> Result<Outcome, Box<Diagnostic>> {
     interpreter::run(program, options, sink)
 }
 

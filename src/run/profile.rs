@@ -19,6 +19,11 @@ pub struct Account {
 }
 
 impl Account {
+    /// Time inside kernels so far.
+    pub fn inside(&self) -> Duration {
+        Duration::from_nanos(self.nanos.iter().sum())
+    }
+
     pub(super) fn nanos(&mut self, instructions: usize) -> &mut [u64] {
         self.nanos.resize(instructions, 0);
         &mut self.nanos
@@ -39,10 +44,9 @@ impl Profile {
     /// Adds the account of one program, and the wall time of its steps without the loader.
     pub fn add(&mut self, program: &Program, account: &Account, wall: Duration) {
         for (instruction, nanos) in program.instructions.iter().zip(&account.nanos) {
-            for row in [
-                self.ops.entry(instruction.op.name).or_default(),
-                self.origins.entry(instruction.origin).or_default(),
-            ] {
+            for row in
+                [self.ops.entry(instruction.op.name).or_default(), self.origins.entry(instruction.origin).or_default()]
+            {
                 row.0 += account.runs;
                 row.1 += nanos;
             }

@@ -28,7 +28,8 @@ pub fn execute_plan(
     }
     execute(&plan.loader, &mut ahead, given.device, None)
         .map_err(|failed| fault::kernel(program, &plan.loader.instructions[failed.at], &failed.error))?;
-    let passed: Option<Vec<Tensor>> = plan.loader.outputs.iter().map(|register| ahead.get(*register).cloned()).collect();
+    let passed: Option<Vec<Tensor>> =
+        plan.loader.outputs.iter().map(|register| ahead.get(*register).cloned()).collect();
     let passed = passed.ok_or_else(|| fault::internal("the loader lost a result"))?;
     let mut registers = given.registers(step, plan, &passed)?;
     execute(&plan.step, &mut registers, given.device, None)

@@ -10,17 +10,20 @@ use crate::graph::{Bindings, DType, Size, Type};
 use crate::plan::Plan;
 use crate::program::{Guard, Input, Origin, SlotId, Step};
 
-use crate::events::size as events_size;
 use super::executor::Registers;
 use super::fault::{self, Fault};
 use super::store::Store;
 use super::{memory, store};
+use crate::events::size as events_size;
 
 /// A step after the passes, with its plans so far.
 pub struct Prepared {
     pub step: Step,
-    plans: Mutex<HashMap<Vec<(Arc<str>, i64)>, Arc<Plan>>>,
+    plans: Mutex<HashMap<Bound, Arc<Plan>>>,
 }
+
+/// Symbols with their numbers, sorted.
+type Bound = Vec<(Arc<str>, i64)>;
 
 impl Prepared {
     pub fn new(step: &Step, origins: &[Origin]) -> Result<Prepared, Fault> {
@@ -124,7 +127,11 @@ impl Given<'_> {
             },
         };
         found.ok_or_else(|| {
-            fault::internal(format!("input `{}` of `{}` has no value", step.graph.name(step.graph.inputs[at]), step.name))
+            fault::internal(format!(
+                "input `{}` of `{}` has no value",
+                step.graph.name(step.graph.inputs[at]),
+                step.name
+            ))
         })
     }
 

@@ -61,7 +61,8 @@ pub fn declare(
         }
         (None, Init::Draw(graph)) => {
             let graph = super::passes::compile_graph(graph, &program.origins)?;
-            let plan = crate::plan::plan_graph(&graph, &Bindings::new()).map_err(|e| fault::plan(&program.origins, &e))?;
+            let plan =
+                crate::plan::plan_graph(&graph, &Bindings::new()).map_err(|e| fault::plan(&program.origins, &e))?;
             let mut registers = Registers::new(&plan);
             let key = key_tensor(place.slot(&info.path), device)?;
             for (_, register) in &plan.inputs {
@@ -72,9 +73,10 @@ pub fn declare(
             let drawn = plan.outputs.first().and_then(|register| registers.get(*register)).cloned();
             drawn.ok_or_else(|| fault::internal(format!("the first value of `{}` has no graph output", info.path)))?
         }
-        (None, Init::Copy(other)) => store.get(*other).cloned().ok_or_else(|| {
-            fault::internal(format!("`{}` is copied from a slot that does not live yet", info.path))
-        })?,
+        (None, Init::Copy(other)) => store
+            .get(*other)
+            .cloned()
+            .ok_or_else(|| fault::internal(format!("`{}` is copied from a slot that does not live yet", info.path)))?,
         (None, Init::Flow(value)) => to_device(&cast(&flow(*value)?, info.ty.dtype)?, device)?,
     };
     store.set(slot, tensor);

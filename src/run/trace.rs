@@ -22,8 +22,8 @@ pub fn all_finite(tensor: &Tensor) -> candle_core::Result<bool> {
         return Ok(true);
     }
     if !tensor.device().is_cpu() {
-        // x - x is 0 where x is finite, NaN elsewhere.
-        let sum = (tensor - tensor)?.sum_all()?.to_dtype(candle_core::DType::F64)?.to_scalar::<f64>()?;
+        // 0 * x is 0 where x is finite, NaN elsewhere.
+        let sum = (tensor * 0.0)?.sum_all()?.to_dtype(candle_core::DType::F64)?.to_scalar::<f64>()?;
         return Ok(sum == 0.0);
     }
     let tensor = tensor.contiguous()?;
@@ -120,7 +120,9 @@ pub fn culprit(
         let next = bad().find(|(_, operand)| operand.nan).or_else(|| bad().next());
         match next {
             // A constant that is infinite on purpose is not where things went wrong, but where it is used is.
-            Some((_, operand)) if is_constant(program, operand) => return Some(describe(program, at, &made, fresh, device)),
+            Some((_, operand)) if is_constant(program, operand) => {
+                return Some(describe(program, at, &made, fresh, device));
+            }
             Some((position, operand)) => {
                 register = program.instructions[at].inputs[position];
                 made = *operand;

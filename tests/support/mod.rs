@@ -4,6 +4,7 @@
 // Each test crate uses its own part of this module.
 #![allow(dead_code)]
 
+pub mod fences;
 pub mod formula;
 
 use std::collections::HashMap;

@@ -118,6 +118,16 @@ fn taking_by_class_is_balanced() {
 }
 
 #[test]
+fn a_slice_keeps_what_lies_between() {
+    let slice = |start, stop| open(&digits().then("slice", vec![int(start), int(stop)], vec![("on", name("test"))]));
+    let data = slice(2, 5).unwrap();
+    assert_eq!((ids(&data, "test"), counts(&data)[0]), (vec![1439, 1440, 1441], ("train", 1437)));
+    assert_eq!(counts(&slice(350, 9999).unwrap())[1], ("test", 10));
+    assert_eq!(counts(&slice(5, 2).unwrap())[1], ("test", 0));
+    assert_eq!(slice(-1, 2).err().unwrap().code, Code::BadValue);
+}
+
+#[test]
 fn shuffling_changes_the_order_alone() {
     let data = open(&digits().then("shuffle", vec![], vec![])).unwrap();
     let mut shuffled = ids(&data, "train");

@@ -7,11 +7,36 @@ use crate::graph::{Attr, Attrs};
 use crate::ops::{self, Op};
 
 pub const ROWS: &[Builtin] = &[
-    Builtin { name: "conv2d_op", params: &["x", "w", "stride?", "padding?", "dilation?", "groups?"], doc: "2-d convolution of [n, c, h, w] with [o, c / groups, kh, kw]; padding is top, bottom, left, right", call: conv2d },
-    Builtin { name: "max_pool2d_op", params: &["x", "window?", "stride?", "padding?"], doc: "the maximum of each window", call: |this, args| this.pool(args, &ops::pool::MAX_POOL2D) },
-    Builtin { name: "sum_pool2d_op", params: &["x", "window?", "stride?", "padding?"], doc: "the sum of each window, zeros outside", call: |this, args| this.pool(args, &ops::pool::SUM_POOL2D) },
-    Builtin { name: "warp", params: &["image", "matrix", "height", "width", "edge?"], doc: "bilinear samples where the matrix [2, 3] sends the output's pixel centres (x, y)", call: warp },
-    Builtin { name: "crop_resize", params: &["image", "box", "height", "width"], doc: "the box [top, left, height, width] in pixels, scaled with antialiasing", call: crop_resize },
+    Builtin {
+        name: "conv2d_op",
+        params: &["x", "w", "stride?", "padding?", "dilation?", "groups?"],
+        doc: "2-d convolution of [n, c, h, w] with [o, c / groups, kh, kw]; padding is top, bottom, left, right",
+        call: conv2d,
+    },
+    Builtin {
+        name: "max_pool2d_op",
+        params: &["x", "window?", "stride?", "padding?"],
+        doc: "the maximum of each window",
+        call: |this, args| this.pool(args, &ops::pool::MAX_POOL2D),
+    },
+    Builtin {
+        name: "sum_pool2d_op",
+        params: &["x", "window?", "stride?", "padding?"],
+        doc: "the sum of each window, zeros outside",
+        call: |this, args| this.pool(args, &ops::pool::SUM_POOL2D),
+    },
+    Builtin {
+        name: "warp",
+        params: &["image", "matrix", "height", "width", "edge?"],
+        doc: "bilinear samples where the matrix [2, 3] sends the output's pixel centres (x, y)",
+        call: warp,
+    },
+    Builtin {
+        name: "crop_resize",
+        params: &["image", "box", "height", "width"],
+        doc: "the box [top, left, height, width] in pixels, scaled with antialiasing",
+        call: crop_resize,
+    },
 ];
 
 fn finish(this: &mut Elaborator<'_>, op: &'static Op, operands: &[Tensor], attrs: Attrs, args: &Args) -> Value {

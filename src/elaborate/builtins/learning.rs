@@ -11,14 +11,54 @@ use crate::syntax::{BinaryOp, Unit};
 
 pub const ROWS: &[Builtin] = &[
     Builtin { name: "stop", params: &["x"], doc: "the same value, through which no gradient flows", call: stop },
-    Builtin { name: "grad", params: &["loss", "of"], doc: "the gradient of a scalar with respect to a tensor, a list or record of them, weights or a net", call: grad },
-    Builtin { name: "copy", params: &["net"], doc: "a net with its own weights, equal at this moment", call: |this, args| this.duplicate(args.value(0), false, args.span) },
-    Builtin { name: "fresh", params: &["net"], doc: "a net with its own weights, newly drawn", call: |this, args| this.duplicate(args.value(0), true, args.span) },
-    Builtin { name: "freeze", params: &["net"], doc: "the same net, never trained and in inference mode", call: |this, args| this.freeze(args.value(0)) },
-    Builtin { name: "random_uniform", params: &["sizes"], doc: "numbers in [0, 1), inside a distribution", call: |this, args| this.random(args, &ops::random::UNIFORM) },
-    Builtin { name: "random_normal", params: &["sizes"], doc: "numbers of mean 0 and deviation 1, inside a distribution", call: |this, args| this.random(args, &ops::random::NORMAL) },
-    Builtin { name: "random_permutation", params: &["n"], doc: "0 … n - 1 in random order, inside a distribution", call: permutation },
-    Builtin { name: "in_steps", params: &["amount", "now"], doc: "a number, or a quantity such as 5 epochs, in steps of the clock", call: in_steps },
+    Builtin {
+        name: "grad",
+        params: &["loss", "of"],
+        doc: "the gradient of a scalar with respect to a tensor, a list or record of them, weights or a net",
+        call: grad,
+    },
+    Builtin {
+        name: "copy",
+        params: &["net"],
+        doc: "a net with its own weights, equal at this moment",
+        call: |this, args| this.duplicate(args.value(0), false, args.span),
+    },
+    Builtin {
+        name: "fresh",
+        params: &["net"],
+        doc: "a net with its own weights, newly drawn",
+        call: |this, args| this.duplicate(args.value(0), true, args.span),
+    },
+    Builtin {
+        name: "freeze",
+        params: &["net"],
+        doc: "the same net, never trained and in inference mode",
+        call: |this, args| this.freeze(args.value(0)),
+    },
+    Builtin {
+        name: "random_uniform",
+        params: &["sizes"],
+        doc: "numbers in [0, 1), inside a distribution",
+        call: |this, args| this.random(args, &ops::random::UNIFORM),
+    },
+    Builtin {
+        name: "random_normal",
+        params: &["sizes"],
+        doc: "numbers of mean 0 and deviation 1, inside a distribution",
+        call: |this, args| this.random(args, &ops::random::NORMAL),
+    },
+    Builtin {
+        name: "random_permutation",
+        params: &["n"],
+        doc: "0 … n - 1 in random order, inside a distribution",
+        call: permutation,
+    },
+    Builtin {
+        name: "in_steps",
+        params: &["amount", "now"],
+        doc: "a number, or a quantity such as 5 epochs, in steps of the clock",
+        call: in_steps,
+    },
 ];
 
 fn stop(this: &mut Elaborator<'_>, args: &Args) -> Value {
@@ -31,7 +71,8 @@ impl Elaborator<'_> {
         match value {
             Value::List(items) => Value::list(items.iter().map(|item| self.stop_value(item.clone(), args)).collect()),
             Value::Record(record) => {
-                let fields: Vec<_> = record.iter().map(|(key, item)| (key.clone(), self.stop_value(item.clone(), args))).collect();
+                let fields: Vec<_> =
+                    record.iter().map(|(key, item)| (key.clone(), self.stop_value(item.clone(), args))).collect();
                 Value::record(fields)
             }
             Value::Tree(tree) => self.map_tree(&tree, |this, tensor| Value::Tensor(this.stop(tensor, args.span))),
@@ -61,8 +102,13 @@ impl Elaborator<'_> {
             Value::Net(_) | Value::Chain(_) => {
                 let leaves = self.weights_of(of);
                 if leaves.is_empty() {
-                    self.fail_help(Code::EmptySelection, span, "the net has no weights yet", "its weights are known after its first call",
-                        "call it before this line");
+                    self.fail_help(
+                        Code::EmptySelection,
+                        span,
+                        "the net has no weights yet",
+                        "its weights are known after its first call",
+                        "call it before this line",
+                    );
                     return None;
                 }
                 let tree = self.tree(leaves, span);
@@ -101,12 +147,14 @@ impl Elaborator<'_> {
         };
         match shape {
             Value::Tree(tree) => {
-                let leaves = tree.leaves.iter().map(|(key, leaf)| (key.clone(), Leaf { slot: leaf.slot, value: take() }));
+                let leaves =
+                    tree.leaves.iter().map(|(key, leaf)| (key.clone(), Leaf { slot: leaf.slot, value: take() }));
                 Value::Tree(std::rc::Rc::new(Tree { leaves: leaves.collect() }))
             }
             Value::List(items) => Value::list(items.iter().map(|item| self.grad_result(item, node, next)).collect()),
             Value::Record(record) => {
-                let fields: Vec<_> = record.iter().map(|(key, item)| (key.clone(), self.grad_result(item, node, next))).collect();
+                let fields: Vec<_> =
+                    record.iter().map(|(key, item)| (key.clone(), self.grad_result(item, node, next))).collect();
                 Value::record(fields)
             }
             _ => Value::Tensor(take()),
@@ -118,15 +166,25 @@ fn grad(this: &mut Elaborator<'_>, args: &Args) -> Value {
     let Some(loss) = this.tensor_arg(args, 0) else { return Value::Error };
     let ty = this.ty(loss);
     if ty.rank() != 0 || !ty.dtype.is_float() {
-        return this.fail_help(Code::ShapeMismatch, args.span_of(0), format!("`grad` is of one number, this is {ty}"), ty.to_string(),
-            "reduce it, such as `sum(x)`");
+        return this.fail_help(
+            Code::ShapeMismatch,
+            args.span_of(0),
+            format!("`grad` is of one number, this is {ty}"),
+            ty.to_string(),
+            "reduce it, such as `sum(x)`",
+        );
     }
     let mut targets = Vec::new();
     let Some(shape) = this.grad_targets(&args.value(1), args, &mut targets) else { return Value::Error };
     for target in &targets {
         let ty = this.ty(*target);
         if !ty.dtype.is_float() {
-            return this.fail(Code::ElementType, args.span_of(1), format!("a gradient is with respect to floats, this is {ty}"), ty.to_string());
+            return this.fail(
+                Code::ElementType,
+                args.span_of(1),
+                format!("a gradient is with respect to floats, this is {ty}"),
+                ty.to_string(),
+            );
         }
     }
     let operands: Vec<Tensor> = std::iter::once(loss).chain(targets).collect();
@@ -152,15 +210,27 @@ fn in_steps(this: &mut Elaborator<'_>, args: &Args) -> Value {
         Value::Quantity(n, Unit::Steps) => Value::Float(n),
         Value::Quantity(n, Unit::Epochs) => {
             let Some(per_epoch) = this.clock(ClockField::StepsPerEpoch, "steps_per_epoch") else {
-                return this.fail(Code::WrongTime, args.span, "there is no clock here", "a clock runs only in a `train`");
+                return this.fail(
+                    Code::WrongTime,
+                    args.span,
+                    "there is no clock here",
+                    "a clock runs only in a `train`",
+                );
             };
             this.binary(BinaryOp::Multiply, Value::Float(n), Value::Tensor(per_epoch), [args.span_of(0); 2], args.span)
         }
-        Value::Quantity(..) => this.fail_help(Code::BadValue, args.span_of(0), "this quantity is no number of steps", "neither steps nor epochs",
-            "write `500 steps` or `5 epochs`"),
+        Value::Quantity(..) => this.fail_help(
+            Code::BadValue,
+            args.span_of(0),
+            "this quantity is no number of steps",
+            "neither steps nor epochs",
+            "write `500 steps` or `5 epochs`",
+        ),
         value if value.as_number().is_some() => value,
         other => match this.settle(other, args.span_of(0)) {
-            Value::Tensor(tensor) if this.ty(tensor).rank() == 0 && this.ty(tensor).dtype != DType::Bool => Value::Tensor(tensor),
+            Value::Tensor(tensor) if this.ty(tensor).rank() == 0 && this.ty(tensor).dtype != DType::Bool => {
+                Value::Tensor(tensor)
+            }
             other => this.wrong_kind(&other, "a number of steps or a quantity such as `5 epochs`", args.span_of(0)),
         },
     }

@@ -7,13 +7,38 @@ use crate::elaborate::value::{Given, Value};
 pub const ROWS: &[Builtin] = &[
     Builtin { name: "len", params: &["x"], doc: "the length of a list, or the first size of a tensor", call: len },
     Builtin { name: "map", params: &["list", "function"], doc: "the function of each item", call: map },
-    Builtin { name: "filter", params: &["list", "function"], doc: "the items for which the function holds", call: filter },
+    Builtin {
+        name: "filter",
+        params: &["list", "function"],
+        doc: "the items for which the function holds",
+        call: filter,
+    },
     Builtin { name: "zip", params: &["*"], doc: "lists side by side: a list of lists", call: zip },
     Builtin { name: "enumerate", params: &["list"], doc: "pairs of place and item", call: enumerate },
-    Builtin { name: "is_list", params: &["x"], doc: "whether it is a list", call: |_, args| Value::Bool(matches!(args.value(0), Value::List(_))) },
-    Builtin { name: "is_number", params: &["x"], doc: "whether it is a number known while compiling", call: |_, args| Value::Bool(args.value(0).as_number().is_some()) },
-    Builtin { name: "is_none", params: &["x"], doc: "whether it is `none`", call: |_, args| Value::Bool(matches!(args.value(0), Value::None)) },
-    Builtin { name: "type_name", params: &["x"], doc: "what it is, in words", call: |_, args| Value::Text(args.value(0).kind().into()) },
+    Builtin {
+        name: "is_list",
+        params: &["x"],
+        doc: "whether it is a list",
+        call: |_, args| Value::Bool(matches!(args.value(0), Value::List(_))),
+    },
+    Builtin {
+        name: "is_number",
+        params: &["x"],
+        doc: "whether it is a number known while compiling",
+        call: |_, args| Value::Bool(args.value(0).as_number().is_some()),
+    },
+    Builtin {
+        name: "is_none",
+        params: &["x"],
+        doc: "whether it is `none`",
+        call: |_, args| Value::Bool(matches!(args.value(0), Value::None)),
+    },
+    Builtin {
+        name: "type_name",
+        params: &["x"],
+        doc: "what it is, in words",
+        call: |_, args| Value::Text(args.value(0).kind().into()),
+    },
 ];
 
 fn list(this: &mut Elaborator<'_>, args: &Args, at: usize) -> Option<Vec<Value>> {
@@ -25,7 +50,9 @@ fn len(this: &mut Elaborator<'_>, args: &Args) -> Value {
         Value::List(items) => Value::Int(items.len() as i64),
         Value::Record(record) => Value::Int(record.len() as i64),
         Value::Text(text) => Value::Int(text.chars().count() as i64),
-        value @ Value::Range(_) => this.iterate(value, args.span).map_or(Value::Error, |items| Value::Int(items.len() as i64)),
+        value @ Value::Range(_) => {
+            this.iterate(value, args.span).map_or(Value::Error, |items| Value::Int(items.len() as i64))
+        }
         _ => {
             let Some(tensor) = this.tensor_arg(args, 0) else { return Value::Error };
             match this.ty(tensor).shape.first() {
@@ -76,5 +103,7 @@ fn zip(this: &mut Elaborator<'_>, args: &Args) -> Value {
 
 fn enumerate(this: &mut Elaborator<'_>, args: &Args) -> Value {
     let Some(items) = list(this, args, 0) else { return Value::Error };
-    Value::list(items.into_iter().enumerate().map(|(at, item)| Value::list(vec![Value::Int(at as i64), item])).collect())
+    Value::list(
+        items.into_iter().enumerate().map(|(at, item)| Value::list(vec![Value::Int(at as i64), item])).collect(),
+    )
 }

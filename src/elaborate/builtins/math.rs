@@ -28,15 +28,35 @@ pub const ROWS: &[Builtin] = &[
     unary!("floor", op::FLOOR, f64::floor, "rounded down"),
     unary!("ceil", op::CEIL, f64::ceil, "rounded up"),
     unary!("round", op::ROUND, f64::round_ties_even, "rounded to the nearest, halves to even"),
-    Builtin { name: "abs", params: &["x"], doc: "the absolute value", call: |this, args| this.keeps_ints(args, &op::ABS, f64::abs) },
-    Builtin { name: "sign", params: &["x"], doc: "-1, 0 or 1", call: |this, args| this.keeps_ints(args, &op::SIGN, sign) },
+    Builtin {
+        name: "abs",
+        params: &["x"],
+        doc: "the absolute value",
+        call: |this, args| this.keeps_ints(args, &op::ABS, f64::abs),
+    },
+    Builtin {
+        name: "sign",
+        params: &["x"],
+        doc: "-1, 0 or 1",
+        call: |this, args| this.keeps_ints(args, &op::SIGN, sign),
+    },
     Builtin { name: "is_finite", params: &["x"], doc: "neither infinite nor NaN", call: is_finite },
-    Builtin { name: "select", params: &["condition", "a", "b"], doc: "a where the condition holds, else b", call: select },
+    Builtin {
+        name: "select",
+        params: &["condition", "a", "b"],
+        doc: "a where the condition holds, else b",
+        call: select,
+    },
     Builtin { name: "float", params: &["x"], doc: "as floats", call: float },
     Builtin { name: "int", params: &["x"], doc: "as whole numbers, towards zero", call: int },
     Builtin { name: "bool", params: &["x"], doc: "whether not 0", call: bool_ },
     Builtin { name: "cast", params: &["x", "to"], doc: "as another element type, such as \"f64\"", call: cast },
-    Builtin { name: "lerp", params: &["a", "b", "t"], doc: "a + (b - a) * t, for tensors and weight trees", call: lerp },
+    Builtin {
+        name: "lerp",
+        params: &["a", "b", "t"],
+        doc: "a + (b - a) * t, for tensors and weight trees",
+        call: lerp,
+    },
 ];
 
 impl Elaborator<'_> {
@@ -60,7 +80,13 @@ impl Elaborator<'_> {
 }
 
 fn sign(x: f64) -> f64 {
-    if x > 0.0 { 1.0 } else if x < 0.0 { -1.0 } else { 0.0 }
+    if x > 0.0 {
+        1.0
+    } else if x < 0.0 {
+        -1.0
+    } else {
+        0.0
+    }
 }
 
 /// Abramowitz and Stegun 7.1.26 is too coarse for a constant; the series converges for what programs write down.
@@ -94,13 +120,19 @@ fn select(this: &mut Elaborator<'_>, args: &Args) -> Value {
         Value::Bool(false) => return args.value(2),
         _ => {}
     }
-    let (Some(c), Some(a), Some(b)) = (this.tensor_arg(args, 0), this.tensor_arg(args, 1), this.tensor_arg(args, 2)) else {
+    let (Some(c), Some(a), Some(b)) = (this.tensor_arg(args, 0), this.tensor_arg(args, 1), this.tensor_arg(args, 2))
+    else {
         return Value::Error;
     };
     let ty = this.ty(c);
     if ty.dtype != DType::Bool {
-        return this.fail_help(Code::ElementType, args.span_of(0), format!("a condition is needed, this is {ty}"), ty.to_string(),
-            "compare it first, such as `x > 0`");
+        return this.fail_help(
+            Code::ElementType,
+            args.span_of(0),
+            format!("a condition is needed, this is {ty}"),
+            ty.to_string(),
+            "compare it first, such as `x > 0`",
+        );
     }
     let spans = args.spans();
     let Some(branches) = this.meet(&[a, b], Meeting::Same, &spans[1..], args.span) else { return Value::Error };
@@ -164,8 +196,13 @@ fn cast(this: &mut Elaborator<'_>, args: &Args) -> Value {
     let Some(name) = this.need_static_text(&args.value(1), args.span_of(1)) else { return Value::Error };
     let Some(dtype) = DType::from_name(&name) else {
         let known = DType::ALL.map(DType::name).join(", ");
-        return this.fail_help(Code::BadValue, args.span_of(1), format!("unknown element type \"{name}\""), "here",
-            format!("choose one of {known}"));
+        return this.fail_help(
+            Code::BadValue,
+            args.span_of(1),
+            format!("unknown element type \"{name}\""),
+            "here",
+            format!("choose one of {known}"),
+        );
     };
     let Some(tensor) = this.tensor_arg(args, 0) else { return Value::Error };
     let tensor = this.cast(tensor, dtype, args.span);

@@ -39,11 +39,21 @@ pub fn names() -> Vec<&'static str> {
     families().into_iter().flatten().map(|row| row.name).chain(sources).chain(["none", "training", "index"]).collect()
 }
 
+/// Name, parameters and a sentence for each builtin, by family.
+pub fn documentation() -> Vec<(&'static str, &'static [&'static str], &'static str)> {
+    families().into_iter().flatten().map(|row| (row.name, row.params, row.doc)).collect()
+}
+
 /// A source of data is called like a function.
 fn source_row(name: &str) -> Option<&'static Builtin> {
     static ROWS: std::sync::OnceLock<Vec<Builtin>> = std::sync::OnceLock::new();
     let rows = ROWS.get_or_init(|| {
-        let row = |row: &'static crate::data::Entry<crate::data::SourceFn>| Builtin { name: row.name, params: &["*"], doc: row.doc, call: |_, _| Value::Error };
+        let row = |row: &'static crate::data::Entry<crate::data::SourceFn>| Builtin {
+            name: row.name,
+            params: &["*"],
+            doc: row.doc,
+            call: |_, _| Value::Error,
+        };
         crate::data::sources().iter().map(row).collect()
     });
     rows.iter().find(|row| row.name == name)
@@ -51,7 +61,6 @@ fn source_row(name: &str) -> Option<&'static Builtin> {
 
 /// Arguments of a call, by parameter.
 pub struct Args {
-    pub name: &'static str,
     pub given: Vec<Option<Given>>,
     /// What `*` took.
     pub rest: Vec<Given>,
@@ -90,12 +99,7 @@ impl Elaborator<'_> {
 
     fn builtin_args(&mut self, builtin: &'static Builtin, given: Vec<Given>, span: Span) -> Option<Args> {
         let plain = |param: &'static str| param.trim_end_matches('?');
-        let mut args = Args {
-            name: builtin.name,
-            given: builtin.params.iter().map(|_| None).collect(),
-            rest: Vec::new(),
-            span,
-        };
+        let mut args = Args { given: builtin.params.iter().map(|_| None).collect(), rest: Vec::new(), span };
         let mut next = 0;
         for argument in given {
             let at = match &argument.name {
@@ -106,24 +110,37 @@ impl Elaborator<'_> {
                 }
             };
             match (at, &argument.name) {
-                (Some(at), _) if builtin.params.get(at).is_some_and(|param| *param != "*") => args.given[at] = Some(argument),
+                (Some(at), _) if builtin.params.get(at).is_some_and(|param| *param != "*") => {
+                    args.given[at] = Some(argument)
+                }
                 (_, None) if builtin.params.last() == Some(&"*") => args.rest.push(argument),
                 (_, Some(name)) => {
-                    let known: Vec<&str> = builtin.params.iter().map(|param| plain(param)).filter(|param| *param != "*").collect();
+                    let known: Vec<&str> =
+                        builtin.params.iter().map(|param| plain(param)).filter(|param| *param != "*").collect();
                     self.unknown_argument(builtin.name, &name.text, name.span, known);
                     return None;
                 }
                 _ => {
                     let takes = builtin.params.len();
-                    self.fail(Code::ArgumentCount, argument.span, format!("`{}` takes {takes} arguments", builtin.name), "one too many");
+                    self.fail(
+                        Code::ArgumentCount,
+                        argument.span,
+                        format!("`{}` takes {takes} arguments", builtin.name),
+                        "one too many",
+                    );
                     return None;
                 }
             }
         }
         for (param, value) in builtin.params.iter().zip(&args.given) {
             if value.is_none() && !param.ends_with('?') && *param != "*" {
-                self.fail_help(Code::ArgumentCount, span, format!("`{}` needs `{param}`", builtin.name), format!("`{param}` is not given"),
-                    format!("add `{param}: …`, or give it by position"));
+                self.fail_help(
+                    Code::ArgumentCount,
+                    span,
+                    format!("`{}` needs `{param}`", builtin.name),
+                    format!("`{param}` is not given"),
+                    format!("add `{param}: …`, or give it by position"),
+                );
                 return None;
             }
         }
@@ -194,17 +211,20 @@ impl Elaborator<'_> {
             Value::List(items) => items.as_ref().clone(),
             other => vec![other.clone()],
         };
-        items.iter().map(|item| match item.as_size() {
-            Some(size) if size.as_known().is_none_or(|n| n >= 0) => Some(size),
-            Some(size) => {
-                self.fail(Code::BadValue, span, format!("a size is negative: {size}"), "here");
-                None
-            }
-            None => {
-                self.wrong_kind(item, "a size", span);
-                None
-            }
-        }).collect()
+        items
+            .iter()
+            .map(|item| match item.as_size() {
+                Some(size) if size.as_known().is_none_or(|n| n >= 0) => Some(size),
+                Some(size) => {
+                    self.fail(Code::BadValue, span, format!("a size is negative: {size}"), "here");
+                    None
+                }
+                None => {
+                    self.wrong_kind(item, "a size", span);
+                    None
+                }
+            })
+            .collect()
     }
 
     pub fn ints_arg(&mut self, args: &Args, at: usize, default: &[i64]) -> Option<Vec<i64>> {
@@ -213,13 +233,16 @@ impl Elaborator<'_> {
         }
         let span = args.span_of(at);
         match args.value(at) {
-            Value::List(items) => items.iter().map(|item| match self.witness_of(item, span) {
-                Some(n) => Some(n),
-                None => {
-                    self.wrong_kind(item, "a whole number", span);
-                    None
-                }
-            }).collect(),
+            Value::List(items) => items
+                .iter()
+                .map(|item| match self.witness_of(item, span) {
+                    Some(n) => Some(n),
+                    None => {
+                        self.wrong_kind(item, "a whole number", span);
+                        None
+                    }
+                })
+                .collect(),
             Value::Int(n) => Some(vec![n; default.len().max(1)]),
             other => {
                 self.wrong_kind(&other, "a list of whole numbers", span);
@@ -234,7 +257,12 @@ impl Elaborator<'_> {
         match usize::try_from(place) {
             Ok(place) if place < rank => Some(place),
             _ => {
-                self.fail(Code::IndexRange, span, format!("axis {axis} is out of range, the tensor has {rank}"), format!("axis {axis}"));
+                self.fail(
+                    Code::IndexRange,
+                    span,
+                    format!("axis {axis} is out of range, the tensor has {rank}"),
+                    format!("axis {axis}"),
+                );
                 None
             }
         }

@@ -12,14 +12,54 @@ use crate::source::Span;
 const REDUCTION: &[&str] = &["x", "axis?", "keep?", "where?"];
 
 pub const ROWS: &[Builtin] = &[
-    Builtin { name: "sum", params: REDUCTION, doc: "the sum over `axis` (all by default)", call: |this, args| this.reduction(args, &reduce::SUM, 0.0) },
-    Builtin { name: "prod", params: REDUCTION, doc: "the product over `axis`", call: |this, args| this.reduction(args, &reduce::PROD, 1.0) },
-    Builtin { name: "max", params: &["x", "b?", "axis?", "keep?", "where?"], doc: "the maximum over `axis`, or of two tensors", call: |this, args| this.extreme(args, true) },
-    Builtin { name: "min", params: &["x", "b?", "axis?", "keep?", "where?"], doc: "the minimum over `axis`, or of two tensors", call: |this, args| this.extreme(args, false) },
-    Builtin { name: "any", params: REDUCTION, doc: "whether one holds", call: |this, args| this.quantifier(args, &reduce::MAX) },
-    Builtin { name: "all", params: REDUCTION, doc: "whether all hold", call: |this, args| this.quantifier(args, &reduce::MIN) },
-    Builtin { name: "argmax", params: &["x", "axis?"], doc: "the place of the largest, the first of equals", call: |this, args| this.arg_extreme(args, &reduce::ARGMAX) },
-    Builtin { name: "argmin", params: &["x", "axis?"], doc: "the place of the smallest, the first of equals", call: |this, args| this.arg_extreme(args, &reduce::ARGMIN) },
+    Builtin {
+        name: "sum",
+        params: REDUCTION,
+        doc: "the sum over `axis` (all by default)",
+        call: |this, args| this.reduction(args, &reduce::SUM, 0.0),
+    },
+    Builtin {
+        name: "prod",
+        params: REDUCTION,
+        doc: "the product over `axis`",
+        call: |this, args| this.reduction(args, &reduce::PROD, 1.0),
+    },
+    Builtin {
+        name: "max",
+        params: &["x", "b?", "axis?", "keep?", "where?"],
+        doc: "the maximum over `axis`, or of two tensors",
+        call: |this, args| this.extreme(args, true),
+    },
+    Builtin {
+        name: "min",
+        params: &["x", "b?", "axis?", "keep?", "where?"],
+        doc: "the minimum over `axis`, or of two tensors",
+        call: |this, args| this.extreme(args, false),
+    },
+    Builtin {
+        name: "any",
+        params: REDUCTION,
+        doc: "whether one holds",
+        call: |this, args| this.quantifier(args, &reduce::MAX),
+    },
+    Builtin {
+        name: "all",
+        params: REDUCTION,
+        doc: "whether all hold",
+        call: |this, args| this.quantifier(args, &reduce::MIN),
+    },
+    Builtin {
+        name: "argmax",
+        params: &["x", "axis?"],
+        doc: "the place of the largest, the first of equals",
+        call: |this, args| this.arg_extreme(args, &reduce::ARGMAX),
+    },
+    Builtin {
+        name: "argmin",
+        params: &["x", "axis?"],
+        doc: "the place of the smallest, the first of equals",
+        call: |this, args| this.arg_extreme(args, &reduce::ARGMIN),
+    },
     Builtin { name: "cumsum", params: &["x", "axis?"], doc: "running sums along `axis`", call: cumsum },
 ];
 
@@ -71,7 +111,9 @@ impl Elaborator<'_> {
             _ => return None,
         };
         let span = args.span_of(0);
-        Some(items.iter().fold(Value::Int(start), |total, item| self.binary(word, total, item.clone(), [span; 2], span)))
+        Some(
+            items.iter().fold(Value::Int(start), |total, item| self.binary(word, total, item.clone(), [span; 2], span)),
+        )
     }
 
     /// `[axis, keep, where]` as given.
@@ -105,8 +147,12 @@ impl Elaborator<'_> {
         if !keep {
             return Value::Tensor(result);
         }
-        let shape: Vec<Size> = ty.shape.iter().enumerate()
-            .map(|(axis, size)| if axes.contains(&axis) { Size::known(1) } else { size.clone() }).collect();
+        let shape: Vec<Size> = ty
+            .shape
+            .iter()
+            .enumerate()
+            .map(|(axis, size)| if axes.contains(&axis) { Size::known(1) } else { size.clone() })
+            .collect();
         Value::Tensor(self.reshape_to(result, &shape, span))
     }
 
@@ -142,7 +188,9 @@ impl Elaborator<'_> {
                     Value::Float(fold(a.as_number().unwrap_or(0.0), b.as_number().unwrap_or(0.0)))
                 }
                 _ => {
-                    let (Some(a), Some(b)) = (self.tensor_arg(args, 0), self.tensor_arg(args, 1)) else { return Value::Error };
+                    let (Some(a), Some(b)) = (self.tensor_arg(args, 0), self.tensor_arg(args, 1)) else {
+                        return Value::Error;
+                    };
                     self.elementwise(op, &[a, b], Meeting::Number, &args.spans(), args.span)
                 }
             };
@@ -185,8 +233,13 @@ impl Elaborator<'_> {
         let Some(tensor) = self.reduced_tensor(args) else { return Value::Error };
         let ty = self.ty(tensor);
         if ty.dtype != DType::Bool {
-            return self.fail_help(Code::ElementType, args.span_of(0), format!("truth values are needed, this is {ty}"), ty.to_string(),
-                "compare it first, such as `x > 0`");
+            return self.fail_help(
+                Code::ElementType,
+                args.span_of(0),
+                format!("truth values are needed, this is {ty}"),
+                ty.to_string(),
+                "compare it first, such as `x > 0`",
+            );
         }
         let number = self.cast(tensor, DType::I64, args.span);
         let neutral = if op.name == "max" { 0.0 } else { 1.0 };

@@ -8,32 +8,102 @@ use crate::graph::{Attr, Attrs, DType, Size, Type, Value as GraphValue};
 use crate::ops::{self, Op};
 
 pub const ROWS: &[Builtin] = &[
-    Builtin { name: "reshape", params: &["x", "sizes"], doc: "the same elements in another shape; one size may be -1", call: reshape },
-    Builtin { name: "transpose", params: &["x", "axes?"], doc: "axes in another order, reversed by default", call: transpose },
+    Builtin {
+        name: "reshape",
+        params: &["x", "sizes"],
+        doc: "the same elements in another shape; one size may be -1",
+        call: reshape,
+    },
+    Builtin {
+        name: "transpose",
+        params: &["x", "axes?"],
+        doc: "axes in another order, reversed by default",
+        call: transpose,
+    },
     Builtin { name: "broadcast", params: &["x", "sizes"], doc: "repeated to a shape", call: broadcast },
-    Builtin { name: "concat", params: &["list", "axis?"], doc: "tensors one after the other along an axis", call: concat },
+    Builtin {
+        name: "concat",
+        params: &["list", "axis?"],
+        doc: "tensors one after the other along an axis",
+        call: concat,
+    },
     Builtin { name: "stack", params: &["list", "axis?"], doc: "tensors along a new axis", call: stack },
-    Builtin { name: "pad", params: &["x", "amounts", "value?"], doc: "[[before, after], …] for each axis, filled with `value`", call: pad },
+    Builtin {
+        name: "pad",
+        params: &["x", "amounts", "value?"],
+        doc: "[[before, after], …] for each axis, filled with `value`",
+        call: pad,
+    },
     Builtin { name: "flip", params: &["x", "axis?"], doc: "reversed along an axis", call: flip },
     Builtin { name: "shape", params: &["x"], doc: "the list of sizes", call: shape },
     Builtin { name: "rank", params: &["x"], doc: "the number of axes", call: rank },
-    Builtin { name: "zeros", params: &["*"], doc: "a tensor of zeros of these sizes", call: |this, args| this.filled(args, 0.0) },
-    Builtin { name: "ones", params: &["*"], doc: "a tensor of ones of these sizes", call: |this, args| this.filled(args, 1.0) },
+    Builtin {
+        name: "zeros",
+        params: &["*"],
+        doc: "a tensor of zeros of these sizes",
+        call: |this, args| this.filled(args, 0.0),
+    },
+    Builtin {
+        name: "ones",
+        params: &["*"],
+        doc: "a tensor of ones of these sizes",
+        call: |this, args| this.filled(args, 1.0),
+    },
     Builtin { name: "full", params: &["sizes", "value"], doc: "a tensor of one number", call: full },
-    Builtin { name: "zeros_like", params: &["x"], doc: "zeros of the same type", call: |this, args| this.like(args, 0.0) },
-    Builtin { name: "ones_like", params: &["x"], doc: "ones of the same type", call: |this, args| this.like(args, 1.0) },
+    Builtin {
+        name: "zeros_like",
+        params: &["x"],
+        doc: "zeros of the same type",
+        call: |this, args| this.like(args, 0.0),
+    },
+    Builtin {
+        name: "ones_like",
+        params: &["x"],
+        doc: "ones of the same type",
+        call: |this, args| this.like(args, 1.0),
+    },
     Builtin { name: "eye", params: &["n"], doc: "the identity matrix", call: eye },
     Builtin { name: "iota", params: &["n"], doc: "0, 1, … n - 1", call: iota },
     Builtin { name: "one_hot", params: &["index", "classes"], doc: "1 at the index, 0 elsewhere", call: one_hot },
-    Builtin { name: "diag", params: &["x"], doc: "the diagonal of a matrix, or the matrix with this diagonal", call: diag },
+    Builtin {
+        name: "diag",
+        params: &["x"],
+        doc: "the diagonal of a matrix, or the matrix with this diagonal",
+        call: diag,
+    },
     Builtin { name: "take", params: &["x", "index", "axis?"], doc: "the items at these places of an axis", call: take },
-    Builtin { name: "take_along", params: &["x", "index", "axis?"], doc: "along an axis, another place for each other index", call: |this, args| this.indexed(args, &ops::index::TAKE_ALONG, 2) },
-    Builtin { name: "scatter_add", params: &["x", "index", "updates", "axis?"], doc: "with updates added at these places", call: |this, args| this.indexed(args, &ops::index::SCATTER_ADD, 3) },
-    Builtin { name: "scatter_set", params: &["x", "index", "updates", "axis?"], doc: "with updates put at these places", call: |this, args| this.indexed(args, &ops::index::SCATTER_SET, 3) },
+    Builtin {
+        name: "take_along",
+        params: &["x", "index", "axis?"],
+        doc: "along an axis, another place for each other index",
+        call: |this, args| this.indexed(args, &ops::index::TAKE_ALONG, 2),
+    },
+    Builtin {
+        name: "scatter_add",
+        params: &["x", "index", "updates", "axis?"],
+        doc: "with updates added at these places",
+        call: |this, args| this.indexed(args, &ops::index::SCATTER_ADD, 3),
+    },
+    Builtin {
+        name: "scatter_set",
+        params: &["x", "index", "updates", "axis?"],
+        doc: "with updates put at these places",
+        call: |this, args| this.indexed(args, &ops::index::SCATTER_SET, 3),
+    },
     Builtin { name: "sort", params: &["x", "axis?", "descending?"], doc: "{ values, indices }, stable", call: sort },
     Builtin { name: "argsort", params: &["x", "axis?", "descending?"], doc: "the indices that sort", call: argsort },
-    Builtin { name: "top_k", params: &["x", "k"], doc: "{ values, indices } of the k largest along the last axis", call: top_k },
-    Builtin { name: "eigh", params: &["x"], doc: "{ values, vectors } of a symmetric matrix, values ascending, vectors in columns", call: eigh },
+    Builtin {
+        name: "top_k",
+        params: &["x", "k"],
+        doc: "{ values, indices } of the k largest along the last axis",
+        call: top_k,
+    },
+    Builtin {
+        name: "eigh",
+        params: &["x"],
+        doc: "{ values, vectors } of a symmetric matrix, values ascending, vectors in columns",
+        call: eigh,
+    },
 ];
 
 fn tensor(result: Result<Tensor, Box<crate::ops::Mismatch>>, this: &mut Elaborator<'_>, args: &Args) -> Value {
@@ -59,7 +129,12 @@ fn reshape(this: &mut Elaborator<'_>, args: &Args) -> Value {
         match rest {
             Some(size) => sizes.insert(at, size),
             None => {
-                return this.fail(Code::ShapeMismatch, args.span_of(1), format!("{ty} has no such shape"), "-1 cannot be told");
+                return this.fail(
+                    Code::ShapeMismatch,
+                    args.span_of(1),
+                    format!("{ty} has no such shape"),
+                    "-1 cannot be told",
+                );
             }
         }
     }
@@ -73,7 +148,8 @@ fn transpose(this: &mut Elaborator<'_>, args: &Args) -> Value {
     let rank = this.ty(x).rank();
     let reversed: Vec<i64> = (0..rank as i64).rev().collect();
     let Some(axes) = this.ints_arg(args, 1, &reversed) else { return Value::Error };
-    let axes: Option<Vec<i64>> = axes.iter().map(|axis| this.axis_of(*axis, rank, args.span_of(1)).map(|a| a as i64)).collect();
+    let axes: Option<Vec<i64>> =
+        axes.iter().map(|axis| this.axis_of(*axis, rank, args.span_of(1)).map(|a| a as i64)).collect();
     match axes {
         Some(axes) => this.permute(x, axes, args.span),
         None => Value::Error,
@@ -85,7 +161,12 @@ fn broadcast(this: &mut Elaborator<'_>, args: &Args) -> Value {
     let Some(sizes) = this.sizes_of(&args.value(1), args.span_of(1)) else { return Value::Error };
     let ty = this.ty(x);
     if ty.rank() > sizes.len() {
-        return this.fail(Code::ShapeMismatch, args.span_of(0), format!("{ty} has more sizes than asked for"), ty.to_string());
+        return this.fail(
+            Code::ShapeMismatch,
+            args.span_of(0),
+            format!("{ty} has more sizes than asked for"),
+            ty.to_string(),
+        );
     }
     this.broadcast_to(x, &sizes, args.span).map_or(Value::Error, Value::Tensor)
 }
@@ -128,11 +209,17 @@ fn concat(this: &mut Elaborator<'_>, args: &Args) -> Value {
 fn stack(this: &mut Elaborator<'_>, args: &Args) -> Value {
     let Some(items) = items(this, args) else { return Value::Error };
     let Some(axis) = this.int_arg(args, 1, 0) else { return Value::Error };
-    let rank = items.first().and_then(|item| this.as_tensor(item, args.span)).map_or(0, |tensor| this.ty(tensor).rank());
+    let rank =
+        items.first().and_then(|item| this.as_tensor(item, args.span)).map_or(0, |tensor| this.ty(tensor).rank());
     let axis = if axis < 0 { axis + rank as i64 + 1 } else { axis };
     match usize::try_from(axis) {
         Ok(axis) if axis <= rank => this.stack(&items, axis, args.span_of(0)),
-        _ => this.fail(Code::IndexRange, args.span_of(1), format!("axis {axis} is out of range"), format!("the tensors have {rank}")),
+        _ => this.fail(
+            Code::IndexRange,
+            args.span_of(1),
+            format!("axis {axis} is out of range"),
+            format!("the tensors have {rank}"),
+        ),
     }
 }
 
@@ -143,7 +230,12 @@ fn pad(this: &mut Elaborator<'_>, args: &Args) -> Value {
     let span = args.span_of(1);
     let Value::List(pairs) = args.value(1) else { return this.wrong_kind(&args.value(1), "a list of pairs", span) };
     if pairs.len() != rank {
-        return this.fail(Code::ArgumentCount, span, format!("{} pairs for {rank} axes", pairs.len()), "one pair for each axis");
+        return this.fail(
+            Code::ArgumentCount,
+            span,
+            format!("{} pairs for {rank} axes", pairs.len()),
+            "one pair for each axis",
+        );
     }
     let (mut low, mut high) = (Vec::new(), Vec::new());
     for pair in pairs.iter() {
@@ -170,7 +262,8 @@ fn flip(this: &mut Elaborator<'_>, args: &Args) -> Value {
     let Some(axis) = this.int_arg(args, 1, -1) else { return Value::Error };
     let rank = this.ty(x).rank();
     let Some(axis) = this.axis_of(axis, rank, args.span_of(1)) else { return Value::Error };
-    let result = this.apply(&ops::shape::FLIP, &[x], Attrs::none().with("axes", Attr::Ints(vec![axis as i64])), args.span);
+    let result =
+        this.apply(&ops::shape::FLIP, &[x], Attrs::none().with("axes", Attr::Ints(vec![axis as i64])), args.span);
     tensor(result, this, args)
 }
 
@@ -255,7 +348,8 @@ impl Elaborator<'_> {
 fn full(this: &mut Elaborator<'_>, args: &Args) -> Value {
     let Some(sizes) = this.sizes_of(&args.value(0), args.span_of(0)) else { return Value::Error };
     let Some(value) = this.tensor_arg(args, 1) else { return Value::Error };
-    let value = if value.weak && this.ty(value).dtype == DType::I64 { this.cast(value, this.float, args.span) } else { value };
+    let value =
+        if value.weak && this.ty(value).dtype == DType::I64 { this.cast(value, this.float, args.span) } else { value };
     this.broadcast_to(Tensor { weak: false, ..value }, &sizes, args.span).map_or(Value::Error, Value::Tensor)
 }
 
@@ -285,7 +379,14 @@ impl Elaborator<'_> {
 fn iota(this: &mut Elaborator<'_>, args: &Args) -> Value {
     let Some(n) = this.size_arg(args, 0) else { return Value::Error };
     let here = this.here();
-    let result = this.apply_in(here, &ops::structure::IOTA, &[], Attrs::none().with("size", Attr::Size(n)), Vec::new(), args.span);
+    let result = this.apply_in(
+        here,
+        &ops::structure::IOTA,
+        &[],
+        Attrs::none().with("size", Attr::Size(n)),
+        Vec::new(),
+        args.span,
+    );
     tensor(result, this, args)
 }
 
@@ -305,15 +406,31 @@ fn diag(this: &mut Elaborator<'_>, args: &Args) -> Value {
     let eye = this.cast(eye, ty.dtype, args.span);
     let spans = [args.span_of(0); 2];
     match ty.rank() {
-        1 => this.elementwise(&ops::elementwise::MUL, &[eye, x], crate::elaborate::operators::Meeting::Number, &spans, args.span),
+        1 => this.elementwise(
+            &ops::elementwise::MUL,
+            &[eye, x],
+            crate::elaborate::operators::Meeting::Number,
+            &spans,
+            args.span,
+        ),
         _ => {
             let rank = ty.rank();
             let (rows, columns) = (ty.shape[rank - 2].clone(), ty.shape[rank - 1].clone());
             if rows != columns {
-                return this.fail(Code::ShapeMismatch, args.span_of(0), format!("shapes do not fit, {rows} and {columns} must be equal"),
-                    format!("{ty} is not square"));
+                return this.fail(
+                    Code::ShapeMismatch,
+                    args.span_of(0),
+                    format!("shapes do not fit, {rows} and {columns} must be equal"),
+                    format!("{ty} is not square"),
+                );
             }
-            let masked = this.elementwise(&ops::elementwise::MUL, &[x, eye], crate::elaborate::operators::Meeting::Number, &spans, args.span);
+            let masked = this.elementwise(
+                &ops::elementwise::MUL,
+                &[x, eye],
+                crate::elaborate::operators::Meeting::Number,
+                &spans,
+                args.span,
+            );
             let Value::Tensor(masked) = masked else { return Value::Error };
             let axes = Attrs::none().with("axes", Attr::Ints(vec![rank as i64 - 1]));
             let result = this.apply(&ops::reduce::SUM, &[masked], axes, args.span);
@@ -329,14 +446,21 @@ fn take(this: &mut Elaborator<'_>, args: &Args) -> Value {
     let Some(axis) = this.axis_of(axis, rank, args.span_of(2)) else { return Value::Error };
     let ty = this.ty(index);
     if ty.dtype != DType::I64 {
-        return this.fail_help(Code::ElementType, args.span_of(1), format!("an index is whole numbers, this is {ty}"), ty.to_string(),
-            "`int(x)` makes whole numbers");
+        return this.fail_help(
+            Code::ElementType,
+            args.span_of(1),
+            format!("an index is whole numbers, this is {ty}"),
+            ty.to_string(),
+            "`int(x)` makes whole numbers",
+        );
     }
     this.take(x, index, axis as i64, args.span)
 }
 
 fn sort(this: &mut Elaborator<'_>, args: &Args) -> Value {
-    let (Some(x), Some(axis), Some(descending)) = (this.tensor_arg(args, 0), this.int_arg(args, 1, -1), this.flag_arg(args, 2)) else {
+    let (Some(x), Some(axis), Some(descending)) =
+        (this.tensor_arg(args, 0), this.int_arg(args, 1, -1), this.flag_arg(args, 2))
+    else {
         return Value::Error;
     };
     match this.sorted(args, x, axis, descending) {
@@ -346,7 +470,9 @@ fn sort(this: &mut Elaborator<'_>, args: &Args) -> Value {
 }
 
 fn argsort(this: &mut Elaborator<'_>, args: &Args) -> Value {
-    let (Some(x), Some(axis), Some(descending)) = (this.tensor_arg(args, 0), this.int_arg(args, 1, -1), this.flag_arg(args, 2)) else {
+    let (Some(x), Some(axis), Some(descending)) =
+        (this.tensor_arg(args, 0), this.int_arg(args, 1, -1), this.flag_arg(args, 2))
+    else {
         return Value::Error;
     };
     this.sorted(args, x, axis, descending).map_or(Value::Error, |[_, indices]| indices)
@@ -356,7 +482,12 @@ fn top_k(this: &mut Elaborator<'_>, args: &Args) -> Value {
     let (Some(x), Some(k)) = (this.tensor_arg(args, 0), this.int_arg(args, 1, 1)) else { return Value::Error };
     let ty = this.ty(x);
     if k < 1 || ty.shape.last().and_then(Size::as_known).is_some_and(|n| k > n) {
-        return this.fail(Code::BadValue, args.span_of(1), format!("the {k} largest cannot be taken of {ty}"), format!("is {k}"));
+        return this.fail(
+            Code::BadValue,
+            args.span_of(1),
+            format!("the {k} largest cannot be taken of {ty}"),
+            format!("is {k}"),
+        );
     }
     let Some(both) = this.sorted(args, x, -1, true) else { return Value::Error };
     let rank = ty.rank();

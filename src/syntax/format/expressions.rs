@@ -169,7 +169,7 @@ impl Formatter<'_> {
         let comments = self.comments.get(self.next.get()).is_some_and(|comment| {
             let first = arguments.first().map_or(end, start_of);
             let last = arguments.last().map_or(end, start_of);
-            comment.span.start >= first && comment.span.start < last || comment.span.start < first
+            comment.span.start < last.max(first)
         });
         if let ([first @ .., last], false) = (arguments, comments)
             && self.hugs(&last.value, first.is_empty())

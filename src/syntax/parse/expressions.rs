@@ -87,12 +87,11 @@ impl Builder<'_> {
             }
             rule => self.binary(rule, &operator),
         };
-        if is_comparison(op) {
-            if let ExprKind::Binary { op: first, right: middle, .. } = &left.kind {
-                if is_comparison(*first) {
-                    self.comparison_chain(*first, middle.span, op_span);
-                }
-            }
+        if is_comparison(op)
+            && let ExprKind::Binary { op: first, right: middle, .. } = &left.kind
+            && is_comparison(*first)
+        {
+            self.comparison_chain(*first, middle.span, op_span);
         }
         Expr { kind: ExprKind::Binary { op, op_span, left, right }, span }
     }
