@@ -24,6 +24,11 @@ struct Case {
 }
 
 impl Case {
+    /// torchvision turns hues in f32, whatever it is given.
+    fn bound(&self) -> f64 {
+        if self.call.starts_with("adjust_hue") { 1e-5 } else { 1e-9 }
+    }
+
     fn fault(&self, dtype: DType, bound: f64) -> Option<String> {
         let shape = self.image.shape.as_slice();
         let pixels = formula::unit(&self.image.name, shape.iter().product());
@@ -46,7 +51,10 @@ impl Case {
 #[test]
 fn views_are_those_of_torchvision() {
     let cases: Vec<Case> = fixture("views.json");
-    let faults: Vec<String> =
-        cases.iter().flat_map(|case| [case.fault(DType::F64, 1e-9), case.fault(DType::F32, 1e-5)]).flatten().collect();
+    let faults: Vec<String> = cases
+        .iter()
+        .flat_map(|case| [case.fault(DType::F64, case.bound()), case.fault(DType::F32, 1e-5)])
+        .flatten()
+        .collect();
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }

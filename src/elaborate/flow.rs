@@ -47,16 +47,27 @@ impl Elaborator<'_> {
     }
 
     /// Statements of a file or a flow, in order; the value of the last expression.
+    ///
+    /// Values that follow each other are one graph, so that a gradient reaches through names.
     pub fn flow_statements(&mut self, statements: &[Statement], env: &Env) -> Value {
         let mut value = Value::None;
         for statement in statements {
             if self.has_yielded() {
                 break;
             }
+            let is_value = matches!(
+                statement.kind,
+                StatementKind::Let { .. } | StatementKind::Rebind { .. } | StatementKind::Expr(_)
+            );
+            if !is_value {
+                self.end_compute();
+            }
             let outer = self.statement_name.replace(statement_label(statement));
             value = self.statement(statement, env);
             value = self.settle(value, statement.span);
-            self.end_compute();
+            if !is_value {
+                self.end_compute();
+            }
             self.statement_name = outer;
         }
         value

@@ -150,6 +150,13 @@ impl Elaborator<'_> {
         id
     }
 
+    /// Whether a tensor comes into a scope as a result of another stage, without what it was made from.
+    pub fn is_settled(&self, tensor: Tensor, scope: ScopeId) -> bool {
+        tensor.scope != scope
+            && self.scopes[tensor.scope.0].kind == ScopeKind::Compute
+            && self.constant_values(tensor).is_none()
+    }
+
     pub fn ty(&self, tensor: Tensor) -> Type {
         self.scopes[tensor.scope.0].builder.ty(tensor.value).clone()
     }

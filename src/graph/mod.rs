@@ -17,7 +17,7 @@ pub mod verify;
 mod tests;
 pub mod yaml;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use petgraph::graph::{DiGraph, NodeIndex};
@@ -110,7 +110,9 @@ impl Graph {
 #[derive(Clone, Debug, Default)]
 pub struct Builder {
     graph: Graph,
-    names: HashMap<Arc<str>, u32>,
+    names: HashSet<Arc<str>>,
+    /// The last number that was given to a repeated name.
+    counts: HashMap<Arc<str>, u32>,
     /// Given to every node that is appended.
     pub origin: OriginId,
     pub section: Section,
@@ -221,20 +223,28 @@ impl Builder {
         self.graph
     }
 
-    /// `h`, `h_1`, `h_2`, … in order of creation.
+    /// `h`, `h_1`, `h_2`, … in order of creation; a taken `h_1` counts on from `h`, so that copies do not grow tails.
     fn unique(&mut self, wanted: Arc<str>) -> Arc<str> {
-        let mut wanted = wanted;
+        if self.names.insert(wanted.clone()) {
+            return wanted;
+        }
+        let stem: Arc<str> = stem(&wanted).into();
         loop {
-            match self.names.get_mut(&wanted) {
-                None => {
-                    self.names.insert(wanted.clone(), 0);
-                    return wanted;
-                }
-                Some(count) => {
-                    *count += 1;
-                    wanted = format!("{wanted}_{count}").into();
-                }
+            let count = self.counts.entry(stem.clone()).or_insert(0);
+            *count += 1;
+            let name: Arc<str> = format!("{stem}_{count}").into();
+            if self.names.insert(name.clone()) {
+                return name;
             }
         }
+    }
+}
+
+/// A name without the number that makes it unique.
+fn stem(name: &str) -> &str {
+    let numbered = |number: &str| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+    match name.rsplit_once('_') {
+        Some((stem, number)) if !stem.is_empty() && numbered(number) => stem,
+        _ => name,
     }
 }

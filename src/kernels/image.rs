@@ -123,18 +123,21 @@ struct Filter<T> {
     weights: Vec<T>,
 }
 
-/// A triangle as wide as the step between outputs, at least as wide as the step between inputs; weights sum to 1. What
-/// would lie outside of the image is left out.
+/// A triangle as wide as the step between outputs, at least as wide as the step between inputs; weights sum to 1. Pixels
+/// that the box does not touch are left out; a box beyond the image shows its nearest row.
 fn filter<T: Real>(start: f64, length: f64, out: usize, size: usize) -> Filter<T> {
+    // The pixels that the box touches.
+    let last = size as f64 - 1.0;
+    let first = start.floor().clamp(0.0, last);
+    let end = (start + length).ceil().clamp(first + 1.0, size as f64);
     let step = length / out as f64;
     let support = step.max(1.0);
     let (mut spans, mut weights) = (Vec::with_capacity(out), Vec::new());
     for at in 0..out {
         let centre = start + (at as f64 + 0.5) * step;
-        let last = size as f64 - 1.0;
-        // A box beyond the image shows its nearest row.
-        let low = (centre - support + 0.5).floor().clamp(0.0, last) as usize;
-        let high = (centre + support + 0.5).floor().clamp(low as f64 + 1.0, size as f64) as usize;
+        let low = (centre - support + 0.5).floor().clamp(first, end - 1.0);
+        let high = (centre + support + 0.5).floor().clamp(low + 1.0, end) as usize;
+        let low = low as usize;
         let triangle = |pixel: usize| (1.0 - ((pixel as f64 + 0.5 - centre) / support).abs()).max(0.0);
         let total: f64 = (low..high).map(triangle).sum();
         let begin = weights.len();
@@ -143,7 +146,7 @@ fn filter<T: Real>(start: f64, length: f64, out: usize, size: usize) -> Filter<T
             spans.push((low, begin..weights.len()));
         } else {
             weights.push(T::ONE);
-            spans.push(((centre - 0.5).round().clamp(0.0, last) as usize, begin..begin + 1));
+            spans.push(((centre - 0.5).round().clamp(first, end - 1.0) as usize, begin..begin + 1));
         }
     }
     Filter { spans, weights }

@@ -91,8 +91,8 @@ pub static WARP_GRADIENT: Op = Op {
 pub static CROP_RESIZE: Op = Op {
     name: "crop_resize",
     doc: "The part of the image in a box (top, left, height, width; pixels, fractions allowed), resized with a triangle \
-          filter that is as wide as the step between samples: bilinear when enlarging, an average when reducing. The \
-          filter may reach beyond the box, but not beyond the image, as in PIL's `resize(size, box=box)`. No gradient \
+          filter that is as wide as the step between samples: bilinear when enlarging, an average when reducing. Pixels \
+          outside the box do not count: a box of whole pixels is torchvision's `resized_crop` with antialias. No gradient \
           flows to the box: the number of pixels under the filter jumps as the box moves, so the result is not \
           differentiable there, and a view's box is drawn, not learned. Other devices than the CPU resize on the host.",
     signature: "(image: float[..b, c, h, w], box: float[..b, 4]) -> float[..b, c, height, width]",

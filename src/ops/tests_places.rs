@@ -238,8 +238,8 @@ fn resizing_averages_what_it_reduces() {
     for (found, want) in halves.iter().zip([5.0 / 7.0, 2.5, 4.5, 44.0 / 7.0]) {
         assert!((found - want).abs() < 1e-12, "{halves:?}");
     }
-    // Enlarging is plain bilinear between pixel centres.
-    assert_eq!(at(&[0.0, 0.0, 1.0, 2.0], 4), [0.0, 0.25, 0.75, 1.25]);
+    // Enlarging is plain bilinear between pixel centres, and nothing beyond the box counts.
+    assert_eq!(at(&[0.0, 0.0, 1.0, 2.0], 4), [0.0, 0.25, 0.75, 1.0]);
     assert_eq!(at(&[0.0, 20.0, 1.0, 2.0], 2), [7.0, 7.0]);
     let fault = refusal(&CROP_RESIZE, &[line(), tensor(&[0.0, 0.0, 0.0, 8.0], &[4])], attrs(1, 2));
     assert!(fault.contains("box 0 is [0.0, 0.0, 0.0, 8.0]"), "{fault}");

@@ -187,6 +187,16 @@ fn grad(this: &mut Elaborator<'_>, args: &Args) -> Value {
             );
         }
     }
+    let here = this.here();
+    if this.is_settled(loss, here) {
+        return this.fail_help(
+            Code::CannotReach,
+            args.span_of(0),
+            "`grad` of a number that an earlier stage computed",
+            "no gradient reaches through a stage",
+            "compute it beside the `grad`",
+        );
+    }
     let operands: Vec<Tensor> = std::iter::once(loss).chain(targets).collect();
     match this.apply(&ops::structure::GRAD, &operands, Attrs::none(), args.span) {
         Ok(node) => this.grad_result(&shape, node, &mut 0),
