@@ -45,19 +45,7 @@ impl Refused {
 
 /// Compiles the file of a command line.
 pub fn compile(inputs: &Inputs) -> Result<Compiled, Refused> {
-    let text = match std::fs::read(&inputs.file) {
-        Ok(bytes) => String::from_utf8(bytes).map_err(|error| {
-            let at = error.utf8_error().valid_up_to();
-            Refused::one(
-                Diagnostic::error(
-                    Code::FileCorrupt,
-                    format!("`{}` is no UTF-8 text, byte {at}", inputs.file.display()),
-                )
-                .help("save it as UTF-8"),
-            )
-        })?,
-        Err(error) => return Err(Refused::one(missing(&inputs.file, &error))),
-    };
+    let text = read_program(&inputs.file).map_err(|fault| Refused::one(*fault))?;
     let mut set = match &inputs.settings {
         Some(path) => settings_file(path).map_err(|fault| Refused::one(*fault))?,
         None => Vec::new(),
@@ -66,6 +54,16 @@ pub fn compile(inputs: &Inputs) -> Result<Compiled, Refused> {
     let name = inputs.file.display().to_string();
     let folder = inputs.file.parent().map(Path::to_path_buf);
     compile_text(&name, folder, text, Settings { set, ..Settings::default() })
+}
+
+/// The text of a program file.
+pub fn read_program(path: &Path) -> Result<String, Box<Diagnostic>> {
+    let bytes = std::fs::read(path).map_err(|error| Box::new(missing(path, &error)))?;
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        let headline = format!("`{}` is no UTF-8 text, byte {at}", path.display());
+        Box::new(Diagnostic::error(Code::FileCorrupt, headline).help("save it as UTF-8"))
+    })
 }
 
 /// Compiles a text.

@@ -7,6 +7,7 @@ mod check;
 mod compile;
 mod eval;
 mod explain;
+mod fmt;
 mod graph;
 mod plan;
 mod run;
@@ -70,6 +71,8 @@ enum Verb {
     Graph(graph::Args),
     /// Evaluate a fragment of a program on arrays from files.
     Eval(eval::Args),
+    /// Lay out files in the one way that there is.
+    Fmt(fmt::Args),
     /// Explain a code, with an example that raises it and one that does not.
     Explain(explain::Args),
 }
@@ -84,6 +87,7 @@ pub fn main() -> ExitCode {
         Verb::Plan(args) => plan::main(&args, &output),
         Verb::Graph(args) => graph::main(&args, &output),
         Verb::Eval(args) => eval::main(&args, &output),
+        Verb::Fmt(args) => fmt::main(&args, &output),
         Verb::Explain(args) => explain::main(&args, &output),
     };
     ExitCode::from(code)

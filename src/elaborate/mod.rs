@@ -286,6 +286,7 @@ impl<'a> Elaborator<'a> {
             self.given.push((name, flow, tensor));
         }
         let module = &self.modules.modules[self.modules.entry];
+        self.options(&module.file.statements);
         let env = self.module_envs[self.modules.entry].clone();
         for (name, _, tensor) in &self.given {
             env.bind(name.as_str(), Value::Tensor(Tensor { weak: false, ..*tensor }));

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::Elaborator;
 use super::scope::ScopeKind;
 use super::value::{Closure, Definition, Env, Template, TemplateKind, Value};
-use crate::diagnostics::{Code, Diagnostic};
+use crate::diagnostics::{Code, Diagnostic, nearest};
+use crate::graph::DType;
 use crate::program::SlotKind;
 use crate::source::Span;
 use crate::syntax::{
@@ -102,6 +103,7 @@ impl Elaborator<'_> {
             StatementKind::Run { .. } => self.not_yet("run", span),
             StatementKind::Study { .. } if self.at_flow_level() => {}
             StatementKind::Use { .. }
+            | StatementKind::Option { .. }
             | StatementKind::Param { .. }
             | StatementKind::Type { .. }
             | StatementKind::Test { .. } => {}
@@ -122,6 +124,31 @@ impl Elaborator<'_> {
 
     pub fn at_flow_level(&self) -> bool {
         self.scope_stack.is_empty()
+    }
+
+    /// The `option`s of the entry file, which hold before its first line. One on the command line wins.
+    pub fn options(&mut self, statements: &[Statement]) {
+        for statement in statements {
+            let StatementKind::Option { name, value } = &statement.kind else { continue };
+            if &*name.text != "precision" {
+                let near = nearest(&name.text, ["precision"]).is_some();
+                let help = if near { "did you mean `precision`?" } else { "it has `precision`" };
+                let headline = format!("there is no option `{}`", name.text);
+                self.fail_help(Code::UnknownSetting, name.span, headline, "not an option", help);
+                continue;
+            }
+            match &value.kind {
+                ExprKind::Name(word) if &**word == "f32" => {}
+                ExprKind::Name(word) if &**word == "f64" => self.float = DType::F64,
+                ExprKind::Name(word) if matches!(&**word, "bf16" | "f16") => {
+                    self.not_yet(&format!("precision: {word}"), value.span);
+                }
+                _ => {
+                    let headline = "a precision is `f32` or `f64`";
+                    self.fail_help(Code::BadValue, value.span, headline, "not a precision", "write `precision: f64`");
+                }
+            }
+        }
     }
 
     fn not_yet(&mut self, word: &str, span: Span) {
