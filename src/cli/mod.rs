@@ -5,6 +5,7 @@
 
 mod check;
 mod compile;
+mod doc;
 mod eval;
 mod explain;
 mod fmt;
@@ -71,6 +72,8 @@ enum Verb {
     Graph(graph::Args),
     /// Evaluate a fragment of a program on arrays from files.
     Eval(eval::Args),
+    /// Print what is built in: the primitives.
+    Doc(doc::Args),
     /// Lay out files in the one way that there is.
     Fmt(fmt::Args),
     /// Explain a code, with an example that raises it and one that does not.
@@ -87,6 +90,7 @@ pub fn main() -> ExitCode {
         Verb::Plan(args) => plan::main(&args, &output),
         Verb::Graph(args) => graph::main(&args, &output),
         Verb::Eval(args) => eval::main(&args, &output),
+        Verb::Doc(args) => doc::main(&args, &output),
         Verb::Fmt(args) => fmt::main(&args, &output),
         Verb::Explain(args) => explain::main(&args, &output),
     };

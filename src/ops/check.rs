@@ -1,6 +1,6 @@
 //! What blocks ask of operands and attributes while types are inferred, and the facts they state where the answer is no.
 
-use super::{Infer, Mismatch};
+use super::{Flops, Infer, Mismatch};
 use crate::diagnostics::Code;
 use crate::graph::{Attr, DType, Overflow, Size, Type};
 
@@ -208,17 +208,17 @@ pub fn shifted_axes(attrs: &crate::graph::Attrs) -> crate::graph::Attrs {
     crate::graph::Attrs(attrs.0.iter().map(shift).collect())
 }
 
-/// Floating point operations: one for each element of the first result.
-pub fn one_each(cost: &super::Cost<'_>) -> f64 {
-    cost.results.first().map_or(0.0, |result| result.count() as f64)
-}
+/// One for each element of the first result.
+pub const ONE_EACH: Flops = Flops(one_each, "1 a number of the result");
 
-/// Floating point operations: one for each element of the first operand.
-pub fn one_each_input(cost: &super::Cost<'_>) -> f64 {
-    cost.inputs.first().map_or(0.0, |input| input.count() as f64)
-}
+/// One for each element of the first operand.
+pub const ONE_EACH_INPUT: Flops =
+    Flops(|cost| cost.inputs.first().map_or(0.0, |input| input.count() as f64), "1 a number of the operand");
 
 /// Nothing is computed.
-pub fn no_cost(_: &super::Cost<'_>) -> f64 {
-    0.0
+pub const NO_COST: Flops = Flops(|_| 0.0, "none");
+
+/// The elements of the first result.
+pub fn one_each(cost: &super::Cost<'_>) -> f64 {
+    cost.results.first().map_or(0.0, |result| result.count() as f64)
 }

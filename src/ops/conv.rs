@@ -78,7 +78,10 @@ pub static CONV2D: Op = Op {
             Ok(Results::from_elem(Tensor::from_vec(out, y.as_slice(), &Device::Cpu)?, 1))
         })
     },
-    flops: |cost| multiplications(&cost.inputs[1].shape, &cost.results[0].shape),
+    flops: Flops(
+        |cost| multiplications(&cost.inputs[1].shape, &cost.results[0].shape),
+        "2 for each weight of a filter and each number of the result",
+    ),
     domain: Domain::Uniform(-2.0, 2.0),
     examples: &["conv2d([[[[1.0, 2.0], [3.0, 4.0]]]], [[[[1.0, 10.0]]]], stride: [1, 1], padding: [0, 0, 0, 0], \
          dilation: [1, 1], groups: 1) == [[[[21.0], [43.0]]]]"],
@@ -140,7 +143,10 @@ pub static CONV2D_INPUT_GRADIENT: Op = Op {
             Ok(Results::from_elem(Tensor::from_vec(out, x.as_slice(), &Device::Cpu)?, 1))
         })
     },
-    flops: |cost| multiplications(&cost.inputs[1].shape, &cost.inputs[0].shape),
+    flops: Flops(
+        |cost| multiplications(&cost.inputs[1].shape, &cost.inputs[0].shape),
+        "2 for each weight of a filter and each number of dy",
+    ),
     domain: Domain::Uniform(-2.0, 2.0),
     examples: &["conv2d_input_gradient([[[[1.0]]]], [[[[2.0, 3.0]]]], stride: [1, 1], padding: [0, 0, 0, 0], \
          dilation: [1, 1], groups: 1, size: [1, 2]) == [[[[2.0, 3.0]]]]"],
@@ -198,7 +204,10 @@ pub static CONV2D_WEIGHT_GRADIENT: Op = Op {
             Ok(Results::from_elem(Tensor::from_vec(out, w.as_slice(), &Device::Cpu)?, 1))
         })
     },
-    flops: |cost| multiplications(&cost.results[0].shape, &cost.inputs[1].shape),
+    flops: Flops(
+        |cost| multiplications(&cost.results[0].shape, &cost.inputs[1].shape),
+        "2 for each weight of a filter and each number of dy",
+    ),
     domain: Domain::Uniform(-2.0, 2.0),
     examples: &["conv2d_weight_gradient([[[[2.0, 3.0]]]], [[[[10.0]]]], stride: [1, 1], padding: [0, 0, 0, 0], \
          dilation: [1, 1], groups: 1, kernel: [1, 2]) == [[[[20.0, 30.0]]]]"],

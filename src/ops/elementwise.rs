@@ -1,6 +1,6 @@
 //! Ops that treat every element alike. Operands have one shape: broadcasts and casts are nodes of their own.
 
-use super::check::{self, one, one_each, result};
+use super::check::{self, ONE_EACH, one, result};
 use super::*;
 use crate::graph::DType;
 use crate::kernels::elementwise::{self as loops, Binary, Compare, Unary};
@@ -89,7 +89,7 @@ pub static NEG: Op = Op {
     gradient: Gradient::Rule(|vjp| through(vjp, |b, _, _, g| b.neg(g))),
     rows: Rows::Leading,
     kernel: |call| unary(call, Unary::Neg),
-    flops: one_each,
+    flops: ONE_EACH,
     domain: Domain::Uniform(-2.0, 2.0),
     examples: &["-[1.0, -2.0] == [-1.0, 2.0]"],
 };
@@ -108,7 +108,7 @@ pub static ABS: Op = Op {
     }),
     rows: Rows::Leading,
     kernel: |call| unary(call, Unary::Abs),
-    flops: one_each,
+    flops: ONE_EACH,
     domain: Domain::Uniform(-2.0, 2.0),
     examples: &["abs([1.0, -2.0]) == [1.0, 2.0]"],
 };
@@ -122,7 +122,7 @@ pub static SIGN: Op = Op {
     gradient: Gradient::Zero("piecewise constant"),
     rows: Rows::Leading,
     kernel: |call| unary(call, Unary::Sign),
-    flops: one_each,
+    flops: ONE_EACH,
     domain: Domain::Uniform(-2.0, 2.0),
     examples: &["sign([3.0, 0.0, -2.0]) == [1.0, 0.0, -1.0]"],
 };
@@ -136,7 +136,7 @@ pub static EXP: Op = Op {
     gradient: Gradient::Rule(|vjp| through(vjp, |b, _, y, g| b.mul(g, y))),
     rows: Rows::Leading,
     kernel: |call| unary(call, Unary::Exp),
-    flops: one_each,
+    flops: ONE_EACH,
     domain: Domain::Uniform(-2.0, 2.0),
     examples: &["exp([0.0, 1.0]) == [1.0, 2.7182817]"],
 };
@@ -150,7 +150,7 @@ pub static LOG: Op = Op {
     gradient: Gradient::Rule(|vjp| through(vjp, |b, x, _, g| b.div(g, x))),
     rows: Rows::Leading,
     kernel: |call| unary(call, Unary::Log),
-    flops: one_each,
+    flops: ONE_EACH,
     domain: Domain::Uniform(0.5, 3.0),
     examples: &["log([1.0, 2.7182817]) == [0.0, 1.0]"],
 };
@@ -170,7 +170,7 @@ pub static LOG1P: Op = Op {
     }),
     rows: Rows::Leading,
     kernel: |call| unary(call, Unary::Log1p),
-    flops: one_each,
+    flops: ONE_EACH,
     domain: Domain::Uniform(-0.5, 2.0),
     examples: &["log1p([0.0, 1.7182817]) == [0.0, 1.0]"],
 };
@@ -190,7 +190,7 @@ pub static EXPM1: Op = Op {
     }),
     rows: Rows::Leading,
     kernel: |call| unary(call, Unary::Expm1),
-    flops: one_each,
+    flops: ONE_EACH,
     domain: Domain::Uniform(-2.0, 2.0),
     examples: &["expm1([0.0, 1.0]) == [0.0, 1.7182817]"],
 };
@@ -209,7 +209,7 @@ pub static SQRT: Op = Op {
     }),
     rows: Rows::Leading,
     kernel: |call| unary(call, Unary::Sqrt),
-    flops: one_each,
+    flops: ONE_EACH,
     domain: Domain::Uniform(0.5, 3.0),
     examples: &["sqrt([4.0, 9.0]) == [2.0, 3.0]"],
 };
@@ -230,7 +230,7 @@ pub static RSQRT: Op = Op {
     }),
     rows: Rows::Leading,
     kernel: |call| unary(call, Unary::Rsqrt),
-    flops: one_each,
+    flops: ONE_EACH,
     domain: Domain::Uniform(0.5, 3.0),
     examples: &["rsqrt([4.0, 16.0]) == [0.5, 0.25]"],
 };
@@ -250,7 +250,7 @@ pub static RECIP: Op = Op {
     }),
     rows: Rows::Leading,
     kernel: |call| unary(call, Unary::Recip),
-    flops: one_each,
+    flops: ONE_EACH,
     domain: Domain::Uniform(0.5, 3.0),
     examples: &["recip([2.0, 4.0]) == [0.5, 0.25]"],
 };
@@ -269,7 +269,7 @@ pub static SIN: Op = Op {
     }),
     rows: Rows::Leading,
     kernel: |call| unary(call, Unary::Sin),
-    flops: one_each,
+    flops: ONE_EACH,
     domain: Domain::Uniform(-3.0, 3.0),
     examples: &["sin([0.0]) == [0.0]"],
 };
@@ -289,7 +289,7 @@ pub static COS: Op = Op {
     }),
     rows: Rows::Leading,
     kernel: |call| unary(call, Unary::Cos),
-    flops: one_each,
+    flops: ONE_EACH,
     domain: Domain::Uniform(-3.0, 3.0),
     examples: &["cos([0.0]) == [1.0]"],
 };
@@ -310,7 +310,7 @@ pub static TANH: Op = Op {
     }),
     rows: Rows::Leading,
     kernel: |call| unary(call, Unary::Tanh),
-    flops: one_each,
+    flops: ONE_EACH,
     domain: Domain::Uniform(-2.0, 2.0),
     examples: &["tanh([0.0]) == [0.0]"],
 };
@@ -332,7 +332,7 @@ pub static ERF: Op = Op {
     }),
     rows: Rows::Leading,
     kernel: |call| unary(call, Unary::Erf),
-    flops: one_each,
+    flops: ONE_EACH,
     domain: Domain::Uniform(-2.0, 2.0),
     examples: &["erf([0.0]) == [0.0]"],
 };
@@ -346,7 +346,7 @@ pub static FLOOR: Op = Op {
     gradient: Gradient::Zero("piecewise constant"),
     rows: Rows::Leading,
     kernel: |call| unary(call, Unary::Floor),
-    flops: one_each,
+    flops: ONE_EACH,
     domain: Domain::Uniform(-2.0, 2.0),
     examples: &["floor([1.5, -1.5]) == [1.0, -2.0]"],
 };
@@ -360,7 +360,7 @@ pub static CEIL: Op = Op {
     gradient: Gradient::Zero("piecewise constant"),
     rows: Rows::Leading,
     kernel: |call| unary(call, Unary::Ceil),
-    flops: one_each,
+    flops: ONE_EACH,
     domain: Domain::Uniform(-2.0, 2.0),
     examples: &["ceil([1.5, -1.5]) == [2.0, -1.0]"],
 };
@@ -374,7 +374,7 @@ pub static ROUND: Op = Op {
     gradient: Gradient::Zero("piecewise constant"),
     rows: Rows::Leading,
     kernel: |call| unary(call, Unary::Round),
-    flops: one_each,
+    flops: ONE_EACH,
     domain: Domain::Uniform(-2.0, 2.0),
     examples: &["round([0.5, 1.5, -1.2]) == [0.0, 2.0, -1.0]"],
 };
@@ -392,7 +392,7 @@ pub static IS_FINITE: Op = Op {
     gradient: Gradient::None("bool result"),
     rows: Rows::Leading,
     kernel: |call| result(loops::is_finite(&call.inputs[0])),
-    flops: one_each,
+    flops: ONE_EACH,
     domain: Domain::Uniform(-2.0, 2.0),
     examples: &["is_finite([1.0, 1.0 / 0.0]) == [true, false]"],
 };
@@ -410,7 +410,7 @@ pub static NOT: Op = Op {
     gradient: Gradient::None("bool result"),
     rows: Rows::Leading,
     kernel: |call| result(loops::not(&call.inputs[0])),
-    flops: one_each,
+    flops: ONE_EACH,
     domain: Domain::Special("bool operands"),
     examples: &["not [true, false] == [false, true]"],
 };
@@ -427,7 +427,7 @@ pub static CAST: Op = Op {
     gradient: Gradient::Rule(cast_rule),
     rows: Rows::Leading,
     kernel: |call| result(loops::cast(&call.inputs[0], call.results[0].dtype)),
-    flops: one_each,
+    flops: ONE_EACH,
     domain: Domain::Special("the target is an attribute"),
     examples: &["cast([1.7, -1.7], int) == [1, -1]"],
 };
@@ -448,7 +448,7 @@ pub static ADD: Op = Op {
     gradient: Gradient::Rule(|vjp| through_two(vjp, |_, _, _, g| (g, g))),
     rows: Rows::Leading,
     kernel: |call| binary(call, Binary::Add),
-    flops: one_each,
+    flops: ONE_EACH,
     domain: Domain::Uniform(-2.0, 2.0),
     examples: &["[1.0, 2.0] + [3.0, 4.0] == [4.0, 6.0]"],
 };
@@ -462,7 +462,7 @@ pub static SUB: Op = Op {
     gradient: Gradient::Rule(|vjp| through_two(vjp, |b, _, _, g| (g, b.neg(g)))),
     rows: Rows::Leading,
     kernel: |call| binary(call, Binary::Sub),
-    flops: one_each,
+    flops: ONE_EACH,
     domain: Domain::Uniform(-2.0, 2.0),
     examples: &["[1.0, 2.0] - [3.0, 5.0] == [-2.0, -3.0]"],
 };
@@ -476,7 +476,7 @@ pub static MUL: Op = Op {
     gradient: Gradient::Rule(|vjp| through_two(vjp, |b, [x, y], _, g| (b.mul(g, y), b.mul(g, x)))),
     rows: Rows::Leading,
     kernel: |call| binary(call, Binary::Mul),
-    flops: one_each,
+    flops: ONE_EACH,
     domain: Domain::Uniform(-2.0, 2.0),
     examples: &["[1.0, 2.0] * [3.0, 4.0] == [3.0, 8.0]"],
 };
@@ -501,7 +501,7 @@ pub static DIV: Op = Op {
     }),
     rows: Rows::Leading,
     kernel: |call| binary(call, Binary::Div),
-    flops: one_each,
+    flops: ONE_EACH,
     domain: Domain::Uniform(0.5, 3.0),
     examples: &["[1.0, 4.0] / [2.0, 8.0] == [0.5, 0.5]"],
 };
@@ -515,7 +515,7 @@ pub static POW: Op = Op {
     gradient: Gradient::Rule(|vjp| through_two(vjp, pow_rule)),
     rows: Rows::Leading,
     kernel: |call| binary(call, Binary::Pow),
-    flops: one_each,
+    flops: ONE_EACH,
     domain: Domain::Uniform(0.5, 2.0),
     examples: &["[2.0, -3.0]^[3.0, 2.0] == [8.0, 9.0]"],
 };
@@ -551,7 +551,7 @@ pub static MAXIMUM: Op = Op {
     }),
     rows: Rows::Leading,
     kernel: |call| binary(call, Binary::Maximum),
-    flops: one_each,
+    flops: ONE_EACH,
     domain: Domain::Uniform(-2.0, 2.0),
     examples: &["maximum([1.0, 4.0], [2.0, 3.0]) == [2.0, 4.0]"],
 };
@@ -571,7 +571,7 @@ pub static MINIMUM: Op = Op {
     }),
     rows: Rows::Leading,
     kernel: |call| binary(call, Binary::Minimum),
-    flops: one_each,
+    flops: ONE_EACH,
     domain: Domain::Uniform(-2.0, 2.0),
     examples: &["minimum([1.0, 4.0], [2.0, 3.0]) == [1.0, 3.0]"],
 };
@@ -593,7 +593,7 @@ pub static FLOOR_DIV: Op = Op {
     gradient: Gradient::Zero("piecewise constant"),
     rows: Rows::Leading,
     kernel: |call| binary(call, Binary::FloorDiv),
-    flops: one_each,
+    flops: ONE_EACH,
     domain: Domain::Uniform(0.5, 3.0),
     examples: &["[7, -7] // [2, 2] == [3, -4]"],
 };
@@ -613,7 +613,7 @@ pub static REMAINDER: Op = Op {
     }),
     rows: Rows::Leading,
     kernel: |call| binary(call, Binary::Remainder),
-    flops: one_each,
+    flops: ONE_EACH,
     domain: Domain::Uniform(0.5, 3.0),
     examples: &["[7, -7] % [2, 2] == [1, 1]"],
 };
@@ -627,7 +627,7 @@ pub static EQ: Op = Op {
     gradient: Gradient::None("bool result"),
     rows: Rows::Leading,
     kernel: |call| compare(call, Compare::Eq),
-    flops: one_each,
+    flops: ONE_EACH,
     domain: Domain::Uniform(-2.0, 2.0),
     examples: &["([1.0, 2.0] == [1.0, 3.0]) == [true, false]"],
 };
@@ -641,7 +641,7 @@ pub static NE: Op = Op {
     gradient: Gradient::None("bool result"),
     rows: Rows::Leading,
     kernel: |call| compare(call, Compare::Ne),
-    flops: one_each,
+    flops: ONE_EACH,
     domain: Domain::Uniform(-2.0, 2.0),
     examples: &["([1.0, 2.0] != [1.0, 3.0]) == [false, true]"],
 };
@@ -655,7 +655,7 @@ pub static LT: Op = Op {
     gradient: Gradient::None("bool result"),
     rows: Rows::Leading,
     kernel: |call| compare(call, Compare::Lt),
-    flops: one_each,
+    flops: ONE_EACH,
     domain: Domain::Uniform(-2.0, 2.0),
     examples: &["([1.0, 3.0] < [2.0, 3.0]) == [true, false]"],
 };
@@ -669,7 +669,7 @@ pub static LE: Op = Op {
     gradient: Gradient::None("bool result"),
     rows: Rows::Leading,
     kernel: |call| compare(call, Compare::Le),
-    flops: one_each,
+    flops: ONE_EACH,
     domain: Domain::Uniform(-2.0, 2.0),
     examples: &["([1.0, 3.0] <= [2.0, 2.0]) == [true, false]"],
 };
@@ -683,7 +683,7 @@ pub static GT: Op = Op {
     gradient: Gradient::None("bool result"),
     rows: Rows::Leading,
     kernel: |call| compare(call, Compare::Gt),
-    flops: one_each,
+    flops: ONE_EACH,
     domain: Domain::Uniform(-2.0, 2.0),
     examples: &["([3.0, 2.0] > [2.0, 2.0]) == [true, false]"],
 };
@@ -697,7 +697,7 @@ pub static GE: Op = Op {
     gradient: Gradient::None("bool result"),
     rows: Rows::Leading,
     kernel: |call| compare(call, Compare::Ge),
-    flops: one_each,
+    flops: ONE_EACH,
     domain: Domain::Uniform(-2.0, 2.0),
     examples: &["([3.0, 1.0] >= [3.0, 2.0]) == [true, false]"],
 };
@@ -711,7 +711,7 @@ pub static AND: Op = Op {
     gradient: Gradient::None("bool result"),
     rows: Rows::Leading,
     kernel: |call| result(loops::and(&call.inputs[0], &call.inputs[1])),
-    flops: one_each,
+    flops: ONE_EACH,
     domain: Domain::Special("bool operands"),
     examples: &["([true, true] and [true, false]) == [true, false]"],
 };
@@ -725,7 +725,7 @@ pub static OR: Op = Op {
     gradient: Gradient::None("bool result"),
     rows: Rows::Leading,
     kernel: |call| result(loops::or(&call.inputs[0], &call.inputs[1])),
-    flops: one_each,
+    flops: ONE_EACH,
     domain: Domain::Special("bool operands"),
     examples: &["([true, false] or [false, false]) == [true, false]"],
 };
@@ -745,7 +745,7 @@ pub static SELECT: Op = Op {
     gradient: Gradient::Rule(select_rule),
     rows: Rows::Leading,
     kernel: |call| result(loops::select(&call.inputs[0], &call.inputs[1], &call.inputs[2])),
-    flops: one_each,
+    flops: ONE_EACH,
     domain: Domain::Special("a bool operand"),
     examples: &["select([true, false], [1.0, 2.0], [3.0, 4.0]) == [1.0, 4.0]"],
 };

@@ -47,7 +47,7 @@ pub static WARP: Op = Op {
             Ok(Results::from_elem(Tensor::from_vec(out, y.as_slice(), call.device)?, 1))
         })
     },
-    flops: |cost| 8.0 * cost.results[0].count() as f64,
+    flops: Flops(|cost| 8.0 * cost.results[0].count() as f64, "8 a number of the result"),
     domain: Domain::Uniform(-2.0, 2.0),
     examples: &["warp([[[1.0, 2.0]]], [[1.0, 0.0, 0.5], [0.0, 1.0, 0.0]], height: 1, width: 2, edge: \"zero\") \
          == [[[1.5, 1.0]]]"],
@@ -81,7 +81,7 @@ pub static WARP_GRADIENT: Op = Op {
             Ok(Results::from_elem(Tensor::from_vec(out, x.as_slice(), call.device)?, 1))
         })
     },
-    flops: |cost| 8.0 * cost.inputs[0].count() as f64,
+    flops: Flops(|cost| 8.0 * cost.inputs[0].count() as f64, "8 a number of dy"),
     domain: Domain::Uniform(-2.0, 2.0),
     examples: &[
         "warp_gradient([[[1.0]]], [[1.0, 0.0, 0.5], [0.0, 1.0, 0.0]], size: [1, 2], edge: \"zero\") == [[[0.5, 0.5]]]",
@@ -122,7 +122,10 @@ pub static CROP_RESIZE: Op = Op {
             Ok(Results::from_elem(Tensor::from_vec(out, y.as_slice(), call.device)?, 1))
         })
     },
-    flops: |cost| filtered(&cost.inputs[0].shape, &cost.results[0].shape),
+    flops: Flops(
+        |cost| filtered(&cost.inputs[0].shape, &cost.results[0].shape),
+        "2 a pixel under each of the two filters",
+    ),
     domain: Domain::Special("boxes must have a positive size"),
     examples: &[
         "crop_resize([[[0.0, 2.0, 4.0, 6.0]]], [0.0, 0.0, 1.0, 4.0], height: 1, width: 4) == [[[0.0, 2.0, 4.0, 6.0]]]",
@@ -158,7 +161,10 @@ pub static CROP_RESIZE_GRADIENT: Op = Op {
             Ok(Results::from_elem(Tensor::from_vec(out, x.as_slice(), call.device)?, 1))
         })
     },
-    flops: |cost| filtered(&cost.results[0].shape, &cost.inputs[0].shape),
+    flops: Flops(
+        |cost| filtered(&cost.results[0].shape, &cost.inputs[0].shape),
+        "2 a pixel under each of the two filters",
+    ),
     domain: Domain::Special("boxes must have a positive size"),
     examples: &["crop_resize_gradient([[[3.0]]], [0.0, 1.0, 1.0, 1.0], size: [1, 3]) == [[[0.0, 3.0, 0.0]]]"],
 };

@@ -5,6 +5,7 @@
 
 use candle_core::{Device, Tensor};
 
+use super::check::NO_COST;
 use super::fit::{bad, mismatch, product};
 use super::*;
 use crate::diagnostics::Code;
@@ -62,7 +63,7 @@ pub static TAKE: Op = Op {
         });
         Ok(Results::from_elem(taken, 1))
     },
-    flops: no_cost,
+    flops: NO_COST,
     domain: Domain::Special("positions must be in range"),
     examples: &["take([10.0, 20.0, 30.0], [2, 0], axis: 0) == [30.0, 10.0]"],
 };
@@ -114,7 +115,7 @@ pub static SCATTER_ADD: Op = Op {
         };
         Ok(Results::from_elem(sum, 1))
     },
-    flops: |cost| cost.inputs[2].count() as f64,
+    flops: Flops(|cost| cost.inputs[2].count() as f64, "1 a number that is added"),
     domain: Domain::Special("positions must be in range"),
     examples: &["scatter_add([1.0, 1.0, 1.0], [2, 0, 2], [5.0, 6.0, 7.0], axis: 0) == [7.0, 1.0, 13.0]"],
 };
@@ -173,7 +174,7 @@ pub static SCATTER_SET: Op = Op {
         });
         Ok(Results::from_elem(set, 1))
     },
-    flops: no_cost,
+    flops: NO_COST,
     domain: Domain::Special("positions must be in range and distinct"),
     examples: &["scatter_set([1.0, 2.0, 3.0], [2, 0], [5.0, 6.0], axis: 0) == [6.0, 2.0, 5.0]"],
 };
@@ -212,7 +213,7 @@ pub static TAKE_ALONG: Op = Op {
         });
         Ok(Results::from_elem(taken, 1))
     },
-    flops: no_cost,
+    flops: NO_COST,
     domain: Domain::Special("positions must be in range"),
     examples: &["take_along([[1.0, 2.0], [3.0, 4.0]], [[1], [0]], axis: 1) == [[2.0], [3.0]]"],
 };
@@ -264,7 +265,7 @@ pub static SCATTER_ADD_ALONG: Op = Op {
         };
         Ok(Results::from_elem(sum, 1))
     },
-    flops: |cost| cost.inputs[2].count() as f64,
+    flops: Flops(|cost| cost.inputs[2].count() as f64, "1 a number that is added"),
     domain: Domain::Special("positions must be in range"),
     examples: &["scatter_add_along([[0.0, 0.0]], [[1, 1]], [[2.0, 3.0]], axis: 1) == [[0.0, 5.0]]"],
 };
@@ -301,10 +302,13 @@ pub static SORT: Op = Op {
         });
         Ok([values, positions].into_iter().collect())
     },
-    flops: |cost| {
-        let count = cost.inputs[0].count() as f64;
-        count * count.max(2.0).log2()
-    },
+    flops: Flops(
+        |cost| {
+            let count = cost.inputs[0].count() as f64;
+            count * count.max(2.0).log2()
+        },
+        "n log n of all numbers",
+    ),
     domain: Domain::Uniform(-2.0, 2.0),
     examples: &[
         "sort([3.0, 1.0, 2.0], axis: 0)[0] == [1.0, 2.0, 3.0]",
@@ -342,14 +346,10 @@ pub static ONE_HOT: Op = Op {
         });
         Ok(Results::from_elem(out, 1))
     },
-    flops: no_cost,
+    flops: NO_COST,
     domain: Domain::Special("positions must be in range"),
     examples: &["one_hot([1, 0], classes: 3) == [[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]]"],
 };
-
-fn no_cost(_: &Cost<'_>) -> f64 {
-    0.0
-}
 
 /// The axis that `infer` has found to be one of the operand's.
 fn axis_of(attrs: &Attrs) -> usize {

@@ -40,10 +40,13 @@ pub static MATMUL: Op = Op {
             if on_cpu(a) { crate::kernels::matmul::matmul(a, b)? } else { contiguous(a)?.matmul(&contiguous(b)?)? };
         Ok(Results::from_elem(product, 1))
     },
-    flops: |cost| {
-        let terms = cost.inputs[0].shape.last().copied().unwrap_or(0);
-        2.0 * terms as f64 * cost.results[0].count() as f64
-    },
+    flops: Flops(
+        |cost| {
+            let terms = cost.inputs[0].shape.last().copied().unwrap_or(0);
+            2.0 * terms as f64 * cost.results[0].count() as f64
+        },
+        "2 k a number of the result",
+    ),
     domain: Domain::Uniform(-2.0, 2.0),
     examples: &["matmul([[1.0, 2.0], [3.0, 4.0]], [[1.0], [10.0]]) == [[21.0], [43.0]]"],
 };
@@ -118,10 +121,13 @@ pub static EIGH: Op = Op {
         let (values, vectors) = crate::kernels::eigh::eigh(&contiguous(&call.inputs[0])?)?;
         Ok([values, vectors].into_iter().collect())
     },
-    flops: |cost| {
-        let n = cost.inputs[0].shape.last().copied().unwrap_or(0) as f64;
-        9.0 * n * cost.inputs[0].count() as f64
-    },
+    flops: Flops(
+        |cost| {
+            let n = cost.inputs[0].shape.last().copied().unwrap_or(0) as f64;
+            9.0 * n * cost.inputs[0].count() as f64
+        },
+        "9 n a number of the matrices",
+    ),
     domain: Domain::Special("vectors are differentiable only where eigenvalues differ"),
     examples: &["eigh([[2.0, 0.0], [0.0, 1.0]])[0] == [1.0, 2.0]"],
 };

@@ -16,6 +16,7 @@ pub mod random;
 
 pub mod build;
 pub mod check;
+pub mod doc;
 mod fit;
 pub mod literal;
 #[cfg(test)]
@@ -26,6 +27,8 @@ mod tests;
 mod tests_dense;
 #[cfg(test)]
 mod tests_places;
+#[cfg(test)]
+mod tests_random;
 
 use std::collections::HashMap;
 use std::sync::OnceLock;
@@ -76,8 +79,7 @@ pub struct Op {
     /// What becomes of the op when every operand may get a leading axis of rows.
     pub rows: Rows,
     pub kernel: Kernel,
-    /// Floating point operations of one application.
-    pub flops: fn(&Cost<'_>) -> f64,
+    pub flops: Flops,
     /// Where random inputs of tests are drawn from.
     pub domain: Domain,
     /// Equations in the language that the tests evaluate: `exp([0.0, 1.0]) == [1.0, 2.7182817]`.
@@ -198,6 +200,9 @@ pub type Results = SmallVec<[candle_core::Tensor; 1]>;
 
 /// The reference kernel: Candle on any device; on the CPU it may go through the project's own loops.
 pub type Kernel = fn(&Call<'_>) -> candle_core::Result<Results>;
+
+/// Floating point operations of one application: counted, and in words.
+pub struct Flops(pub fn(&Cost<'_>) -> f64, pub &'static str);
 
 pub struct Cost<'a> {
     pub attrs: &'a Attrs,

@@ -51,7 +51,7 @@ pub static MAX_POOL2D: Op = Op {
             Ok([values, Tensor::from_vec(positions, y.as_slice(), &Device::Cpu)?].into_iter().collect())
         })
     },
-    flops: compared,
+    flops: COMPARED,
     domain: Domain::Uniform(-2.0, 2.0),
     examples: &[
         "max_pool2d([[1.0, 5.0], [3.0, 5.0]], window: [2, 2], stride: [2, 2], padding: [0, 0, 0, 0])[0] == [[5.0]]",
@@ -104,7 +104,7 @@ pub static MAX_POOL2D_GRADIENT: Op = Op {
             Ok(Results::from_elem(Tensor::from_vec(dx, x.as_slice(), &Device::Cpu)?, 1))
         })
     },
-    flops: |cost| cost.inputs[0].count() as f64,
+    flops: Flops(|cost| cost.inputs[0].count() as f64, "1 a number of the operand"),
     domain: Domain::Special("positions must be in range"),
     examples: &["max_pool2d_gradient([[2.0]], [[1]], size: [2, 2]) == [[0.0, 2.0], [0.0, 0.0]]"],
 };
@@ -136,7 +136,7 @@ pub static SUM_POOL2D: Op = Op {
             Ok(Results::from_elem(Tensor::from_vec(sums, y.as_slice(), &Device::Cpu)?, 1))
         })
     },
-    flops: compared,
+    flops: COMPARED,
     domain: Domain::Uniform(-2.0, 2.0),
     examples: &[
         "sum_pool2d([[1.0, 2.0], [3.0, 4.0]], window: [2, 2], stride: [2, 2], padding: [0, 0, 0, 0]) == [[10.0]]",
@@ -183,19 +183,25 @@ pub static SUM_POOL2D_GRADIENT: Op = Op {
             Ok(Results::from_elem(Tensor::from_vec(dx, x.as_slice(), &Device::Cpu)?, 1))
         })
     },
-    flops: |cost| {
-        let [height, width]: [usize; 2] = read(cost.attrs, "window");
-        (cost.inputs[0].count() * height * width) as f64
-    },
+    flops: Flops(
+        |cost| {
+            let [height, width]: [usize; 2] = read(cost.attrs, "window");
+            (cost.inputs[0].count() * height * width) as f64
+        },
+        "1 for each number and each place of the window",
+    ),
     domain: Domain::Uniform(-2.0, 2.0),
     examples: &["sum_pool2d_gradient([[2.0]], window: [1, 2], stride: [1, 2], padding: [0, 0, 0, 0], size: [1, 3]) \
          == [[2.0, 2.0, 0.0]]"],
 };
 
-fn compared(cost: &Cost<'_>) -> f64 {
-    let [height, width]: [usize; 2] = read(cost.attrs, "window");
-    (cost.results[0].count() * height * width) as f64
-}
+const COMPARED: Flops = Flops(
+    |cost| {
+        let [height, width]: [usize; 2] = read(cost.attrs, "window");
+        (cost.results[0].count() * height * width) as f64
+    },
+    "1 for each number of the result and each place of the window",
+);
 
 /// The size of one axis of an output: `floor((size + padding - window) / stride) + 1`.
 pub(super) fn out_size(

@@ -1,6 +1,6 @@
 //! Draws from keys. A key is two words; what is drawn depends on the key and the place in the result alone.
 
-use super::check::{self, misfit, no_cost, one, one_each, result};
+use super::check::{self, NO_COST, misfit, one, one_each, result};
 use super::*;
 use crate::diagnostics::Code;
 use crate::graph::{DType, Size};
@@ -55,7 +55,7 @@ pub static FOLD_KEY: Op = Op {
     gradient: Gradient::None("a key"),
     rows: Rows::Leading,
     kernel: |call| result(philox::fold_paths(&call.inputs[0], call.attrs.text("path").unwrap_or(""))),
-    flops: no_cost,
+    flops: NO_COST,
     domain: SPECIAL,
     examples: &[],
 };
@@ -79,7 +79,7 @@ pub static FOLD_INDEX: Op = Op {
     gradient: Gradient::None("a key"),
     rows: Rows::Leading,
     kernel: |call| result(philox::fold_indices(&call.inputs[0], &call.inputs[1])),
-    flops: no_cost,
+    flops: NO_COST,
     domain: SPECIAL,
     examples: &[],
 };
@@ -93,7 +93,7 @@ pub static UNIFORM: Op = Op {
     gradient: Gradient::Zero("a draw"),
     rows: Rows::Leading,
     kernel: |call| draw(call, Draw::Uniform),
-    flops: |cost| 10.0 * one_each(cost),
+    flops: Flops(|cost| 10.0 * one_each(cost), "10 a number of the result"),
     domain: SPECIAL,
     examples: &[],
 };
@@ -107,7 +107,7 @@ pub static NORMAL: Op = Op {
     gradient: Gradient::Zero("a draw"),
     rows: Rows::Leading,
     kernel: |call| draw(call, Draw::Normal),
-    flops: |cost| 40.0 * one_each(cost),
+    flops: Flops(|cost| 40.0 * one_each(cost), "40 a number of the result"),
     domain: SPECIAL,
     examples: &[],
 };
@@ -121,7 +121,7 @@ pub static BITS: Op = Op {
     gradient: Gradient::None("integer result"),
     rows: Rows::Leading,
     kernel: |call| draw(call, Draw::Bits),
-    flops: |cost| 10.0 * one_each(cost),
+    flops: Flops(|cost| 10.0 * one_each(cost), "10 a number of the result"),
     domain: SPECIAL,
     examples: &[],
 };
@@ -142,7 +142,7 @@ pub static PERMUTATION: Op = Op {
         let size = check::one_number(call.attrs, "size")?;
         result(philox::permutation(&call.inputs[0], size, &call.results[0].shape))
     },
-    flops: no_cost,
+    flops: NO_COST,
     domain: SPECIAL,
     examples: &[],
 };

@@ -1,6 +1,6 @@
 //! Ops that fold axes: sums, products, extremes, running sums.
 
-use super::check::{self, one, one_each, one_each_input, result};
+use super::check::{self, ONE_EACH, ONE_EACH_INPUT, one, one_each, result};
 use super::*;
 use crate::graph::{DType, Size};
 use crate::kernels::elementwise as loops;
@@ -60,7 +60,7 @@ pub static SUM: Op = Op {
     }),
     rows: Rows::Rule(|lift| shift(lift, &SUM)),
     kernel: |call| fold(call, Fold::Sum),
-    flops: one_each_input,
+    flops: ONE_EACH_INPUT,
     domain: Domain::Uniform(-2.0, 2.0),
     examples: &["sum([[1.0, 2.0], [3.0, 4.0]], axis: 0) == [4.0, 6.0]"],
 };
@@ -74,7 +74,7 @@ pub static MAX: Op = Op {
     gradient: Gradient::Rule(extreme_rule),
     rows: Rows::Rule(|lift| shift(lift, &MAX)),
     kernel: |call| fold(call, Fold::Max),
-    flops: one_each_input,
+    flops: ONE_EACH_INPUT,
     domain: Domain::Uniform(-2.0, 2.0),
     examples: &["max([[1.0, 2.0], [3.0, 0.0]], axis: 0) == [3.0, 2.0]"],
 };
@@ -88,7 +88,7 @@ pub static MIN: Op = Op {
     gradient: Gradient::Rule(extreme_rule),
     rows: Rows::Rule(|lift| shift(lift, &MIN)),
     kernel: |call| fold(call, Fold::Min),
-    flops: one_each_input,
+    flops: ONE_EACH_INPUT,
     domain: Domain::Uniform(-2.0, 2.0),
     examples: &["min([[1.0, 2.0], [3.0, 0.0]], axis: 0) == [1.0, 0.0]"],
 };
@@ -121,7 +121,7 @@ pub static PROD: Op = Op {
     gradient: Gradient::Rule(prod_rule),
     rows: Rows::Rule(|lift| shift(lift, &PROD)),
     kernel: |call| fold(call, Fold::Prod),
-    flops: one_each_input,
+    flops: ONE_EACH_INPUT,
     domain: Domain::Uniform(0.5, 2.0),
     examples: &["prod([[1.0, 2.0], [3.0, 4.0]], axis: 0) == [3.0, 8.0]"],
 };
@@ -159,7 +159,7 @@ pub static ARGMAX: Op = Op {
     gradient: Gradient::None("integer result"),
     rows: Rows::Rule(|lift| shift(lift, &ARGMAX)),
     kernel: |call| arg(call, true),
-    flops: one_each_input,
+    flops: ONE_EACH_INPUT,
     domain: Domain::Uniform(-2.0, 2.0),
     examples: &["argmax([[1.0, 5.0, 2.0]], axis: 1) == [1]"],
 };
@@ -173,7 +173,7 @@ pub static ARGMIN: Op = Op {
     gradient: Gradient::None("integer result"),
     rows: Rows::Rule(|lift| shift(lift, &ARGMIN)),
     kernel: |call| arg(call, false),
-    flops: one_each_input,
+    flops: ONE_EACH_INPUT,
     domain: Domain::Uniform(-2.0, 2.0),
     examples: &["argmin([[1.0, 5.0, 0.5]], axis: 1) == [2]"],
 };
@@ -200,7 +200,7 @@ pub static CUMSUM: Op = Op {
     }),
     rows: Rows::Rule(|lift| shift(lift, &CUMSUM)),
     kernel: |call| result(reduce::cumsum(&call.inputs[0], check::one_number(call.attrs, "axis")?)),
-    flops: one_each,
+    flops: ONE_EACH,
     domain: Domain::Uniform(-2.0, 2.0),
     examples: &["cumsum([1.0, 2.0, 3.0], axis: 0) == [1.0, 3.0, 6.0]"],
 };
@@ -221,7 +221,7 @@ pub static ACCUMULATE: Op = Op {
     }),
     rows: Rows::Leading,
     kernel: |call| result(loops::accumulate(call.inputs)),
-    flops: |cost| one_each(cost) * cost.inputs.len().saturating_sub(1) as f64,
+    flops: Flops(|cost| one_each(cost) * cost.inputs.len().saturating_sub(1) as f64, "1 a number and addition"),
     domain: Domain::Uniform(-2.0, 2.0),
     examples: &["[1.0, 2.0] + [3.0, 4.0] + [5.0, 6.0] == [9.0, 12.0]"],
 };

@@ -1,6 +1,6 @@
 //! Ops that move elements without computing.
 
-use super::check::{self, misfit, no_cost, one, result};
+use super::check::{self, NO_COST, misfit, one, result};
 use super::*;
 use crate::diagnostics::Code;
 use crate::graph::{Attr, Size};
@@ -41,7 +41,7 @@ pub static RESHAPE: Op = Op {
         lift.builder.apply(&RESHAPE, lift.operands, attrs)
     }),
     kernel: |call| result(layout::reshape(&call.inputs[0], &call.results[0].shape)),
-    flops: no_cost,
+    flops: NO_COST,
     domain: Domain::Special("the shape is an attribute"),
     examples: &["reshape([1.0, 2.0], [2, 1]) == [[1.0], [2.0]]"],
 };
@@ -80,7 +80,7 @@ pub static PERMUTE: Op = Op {
         lift.builder.apply(&PERMUTE, lift.operands, attrs)
     }),
     kernel: |call| result(layout::permute(&call.inputs[0], &check::numbers(call.attrs, "axes")?)),
-    flops: no_cost,
+    flops: NO_COST,
     domain: Domain::Special("the order is an attribute"),
     examples: &["[[1.0, 2.0]].T == [[1.0], [2.0]]"],
 };
@@ -102,7 +102,7 @@ pub static BROADCAST: Op = Op {
         let axes = check::numbers(call.attrs, "axes")?;
         result(layout::broadcast(&call.inputs[0], &call.results[0].shape, &axes))
     },
-    flops: no_cost,
+    flops: NO_COST,
     domain: Domain::Special("the shape is an attribute"),
     examples: &["[1.0, 2.0] + [[0.0, 0.0], [1.0, 1.0]] == [[1.0, 2.0], [2.0, 3.0]]"],
 };
@@ -167,7 +167,7 @@ pub static SLICE: Op = Op {
         }
         result(layout::slice(&call.inputs[0], &start, &step, result_shape))
     },
-    flops: no_cost,
+    flops: NO_COST,
     domain: Domain::Special("the bounds are attributes"),
     examples: &["[1.0, 2.0, 3.0, 4.0][1..3] == [2.0, 3.0]"],
 };
@@ -251,7 +251,7 @@ pub static PAD: Op = Op {
         let value = call.attrs.float("value").unwrap_or(0.0);
         result(layout::pad(&call.inputs[0], &low, &inner, &call.results[0].shape, value))
     },
-    flops: no_cost,
+    flops: NO_COST,
     domain: Domain::Special("the widths are attributes"),
     examples: &["pad([1.0], low: [1], high: [2], inner: [0], value: 0.0) == [0.0, 1.0, 0.0, 0.0]"],
 };
@@ -301,7 +301,7 @@ pub static CONCAT: Op = Op {
     gradient: Gradient::Rule(concat_rule),
     rows: Rows::Rule(|lift| lift.builder.apply(&CONCAT, lift.operands, check::shifted_axes(lift.attrs))),
     kernel: |call| result(layout::concat(call.inputs, check::one_number(call.attrs, "axis")?)),
-    flops: no_cost,
+    flops: NO_COST,
     domain: Domain::Special("the axis is an attribute"),
     examples: &["concat([1.0], [2.0, 3.0], axis: 0) == [1.0, 2.0, 3.0]"],
 };
@@ -353,7 +353,7 @@ pub static FLIP: Op = Op {
     }),
     rows: Rows::Rule(|lift| lift.builder.apply(&FLIP, lift.operands, check::shifted_axes(lift.attrs))),
     kernel: |call| result(layout::flip(&call.inputs[0], &check::numbers(call.attrs, "axes")?)),
-    flops: no_cost,
+    flops: NO_COST,
     domain: Domain::Special("the axes are an attribute"),
     examples: &["flip([1.0, 2.0, 3.0], axis: 0) == [3.0, 2.0, 1.0]"],
 };

@@ -2,7 +2,7 @@
 
 use candle_core::{Device, Result, Tensor, bail};
 
-use super::check::{self, misfit, no_cost, one};
+use super::check::{self, NO_COST, misfit, one};
 use super::*;
 use crate::graph::{DType, Size};
 use crate::kernels;
@@ -18,7 +18,7 @@ pub static INPUT: Op = Op {
     gradient: Gradient::Structural,
     rows: Rows::Leading,
     kernel: |_| bail!("the executor binds inputs itself"),
-    flops: no_cost,
+    flops: NO_COST,
     domain: Domain::Special("inputs are given"),
     examples: &[],
 };
@@ -32,7 +32,7 @@ pub static CONSTANT: Op = Op {
     gradient: Gradient::Zero("a constant"),
     rows: Rows::Leading,
     kernel: |call| check::result(constant(call)),
-    flops: no_cost,
+    flops: NO_COST,
     domain: Domain::Special("has no operands"),
     examples: &["[1.0, 2.0] == [1.0, 2.0]"],
 };
@@ -84,7 +84,7 @@ pub static SIZE: Op = Op {
     gradient: Gradient::None("integer result"),
     rows: Rows::Leading,
     kernel: |call| check::result(Tensor::new(check::one_number(call.attrs, "size")? as i64, call.device)),
-    flops: no_cost,
+    flops: NO_COST,
     domain: Domain::Special("has no operands"),
     examples: &[],
 };
@@ -101,7 +101,7 @@ pub static IOTA: Op = Op {
     gradient: Gradient::None("integer result"),
     rows: Rows::Leading,
     kernel: |call| check::result(iota(check::one_number(call.attrs, "size")?, call.device)),
-    flops: no_cost,
+    flops: NO_COST,
     domain: Domain::Special("has no operands"),
     examples: &["iota(3) == [0, 1, 2]"],
 };
@@ -119,7 +119,7 @@ pub static STOP: Op = Op {
     gradient: Gradient::Structural,
     rows: Rows::Leading,
     kernel: itself,
-    flops: no_cost,
+    flops: NO_COST,
     domain: Domain::Special("the gradient is not that of the function"),
     examples: &["stop([1.0, 2.0]) == [1.0, 2.0]"],
 };
@@ -136,7 +136,7 @@ pub static GRADIENT: Op = Op {
     gradient: Gradient::Rule(|vjp| vec![vjp.cotangents[0]]),
     rows: Rows::Leading,
     kernel: itself,
-    flops: no_cost,
+    flops: NO_COST,
     domain: Domain::Special("an identity that is named"),
     examples: &[],
 };
@@ -159,7 +159,7 @@ pub static GRAD: Op = Op {
     gradient: Gradient::Structural,
     rows: Rows::Mixed("a gradient is expanded before rows are lifted"),
     kernel: |_| bail!("`grad` is replaced by the graph of the gradient before anything runs"),
-    flops: no_cost,
+    flops: NO_COST,
     domain: Domain::Special("replaced before anything runs"),
     examples: &[],
 };
@@ -187,7 +187,7 @@ pub static MAP_ROWS: Op = Op {
     gradient: Gradient::Structural,
     rows: Rows::Mixed("a map inside a map is lifted from the inside out"),
     kernel: |_| bail!("`map_rows` is run by the loader or lifted before anything runs"),
-    flops: no_cost,
+    flops: NO_COST,
     domain: Domain::Special("has a region"),
     examples: &[],
 };

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use candle_core::{Device, Tensor};
 
-use super::{Call, Concrete, Gradient, INPUT, Vjp, structure};
+use super::{Call, Concrete, Gradient, INPUT, Op, Vjp, structure};
 use crate::graph::{Bindings, Builder, DType, Graph, NodeId, Size, Type, Value};
 
 /// The outputs of a graph by the reference kernels, on the CPU.
@@ -60,6 +60,14 @@ fn map_rows(region: &Graph, operands: &[Tensor], bindings: &Bindings) -> candle_
 /// A graph with the cotangents of its inputs as outputs: for each output, an input of its type is added that holds the
 /// output's cotangent. None where nothing flows to an input.
 pub fn differentiate(graph: &Graph) -> (Graph, Vec<Option<Value>>) {
+    differentiate_with(graph, &|_, _, _, cotangent| cotangent)
+}
+
+/// The same, each cotangent of each operand altered on its way.
+pub fn differentiate_with(
+    graph: &Graph,
+    alter: &dyn Fn(&mut Builder, &'static Op, usize, Value) -> Value,
+) -> (Graph, Vec<Option<Value>>) {
     let mut builder = Builder::new();
     let mut map: HashMap<Value, Value> = HashMap::new();
     for (id, node) in graph.nodes() {
@@ -92,8 +100,10 @@ pub fn differentiate(graph: &Graph) -> (Graph, Vec<Option<Value>>) {
         let operands = builder.graph().node(id).operands.clone();
         let found = rule(&mut Vjp { builder: &mut builder, node: id, cotangents: &of_results });
         assert_eq!(found.len(), operands.len(), "one cotangent for each operand");
-        for (operand, cotangent) in operands.iter().zip(found) {
+        let op = builder.graph().node(id).op;
+        for (at, (operand, cotangent)) in operands.iter().zip(found).enumerate() {
             if let Some(cotangent) = cotangent {
+                let cotangent = alter(&mut builder, op, at, cotangent);
                 assert_eq!(builder.ty(cotangent), builder.ty(*operand), "a cotangent has its value's type");
                 cotangents.entry(*operand).or_default().push(cotangent);
             }

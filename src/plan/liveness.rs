@@ -148,7 +148,7 @@ impl<'a> Scheduler<'a> {
     fn add_cost(&mut self, node: &Node, attrs: &crate::graph::Attrs, inputs: &[Register], results: &[Concrete]) {
         let operands: Vec<Concrete> = inputs.iter().map(|register| self.memory.concrete(*register)).collect();
         let cost: &mut Cost = &mut self.program.cost;
-        cost.flops += (node.op.flops)(&OpCost { attrs, inputs: &operands, results });
+        cost.flops += (node.op.flops.0)(&OpCost { attrs, inputs: &operands, results });
         if !is_view(node) {
             cost.bytes += operands.iter().chain(results).map(|concrete| bytes(concrete) as f64).sum::<f64>();
         }
