@@ -43,7 +43,11 @@ impl Elaborator<'_> {
                 let base_value = self.expr(base, env);
                 self.field(base_value, base.span, name)
             }
-            ExprKind::Range { start, end } => self.range(start.as_deref(), end.as_deref(), expr.span, env),
+            ExprKind::Range { start, end, step: None } => self.range(start.as_deref(), end.as_deref(), expr.span, env),
+            ExprKind::Range { start, end, step: Some(step) } => {
+                let range = self.range(start.as_deref(), end.as_deref(), expr.span, env);
+                self.every_nth(range, step, expr.span, env)
+            }
             ExprKind::If { condition, then, otherwise } => self.if_expr(condition, then, otherwise.as_deref(), env),
             ExprKind::Paren(inner) => self.expr(inner, env),
             ExprKind::Error => Value::Error,
@@ -100,6 +104,24 @@ impl Elaborator<'_> {
         Value::Range(Box::new((a, b)))
     }
 
+    /// `0..10 step 2` is the list of its numbers.
+    pub fn every_nth(&mut self, range: Value, step: &Expr, span: Span, env: &Env) -> Value {
+        let by = self.expr(step, env);
+        if range.is_error() || by.is_error() {
+            return Value::Error;
+        }
+        let Some(by) = self.witness_of(&by, step.span) else {
+            return self.wrong_kind(&by, "a whole number known while compiling", step.span);
+        };
+        if by < 1 {
+            return self.fail(Code::BadValue, step.span, "a `step` is at least 1", format!("is {by}"));
+        }
+        match self.iterate(range, span) {
+            Some(items) => Value::list(items.into_iter().step_by(by as usize).collect()),
+            None => Value::Error,
+        }
+    }
+
     fn record(&mut self, items: &[RecordItem], env: &Env) -> Value {
         let mut record = Record::new();
         let mut tree: Option<super::value::Tree> = None;
@@ -109,10 +131,10 @@ impl Elaborator<'_> {
                     let value = self.named_value(&name.text, value, env);
                     record.insert(name.text.clone(), value);
                 }
-                RecordItem::Pun(expr) => match pun_name(expr) {
+                RecordItem::Pun(expr) => match expr.own_name() {
                     Some(name) => {
                         let value = self.expr(expr, env);
-                        record.insert(name, value);
+                        record.insert(name.clone(), value);
                     }
                     None => {
                         self.fail(Code::Syntax, expr.span, "a record's item needs a name", "write `name: value`");
@@ -426,15 +448,6 @@ impl Elaborator<'_> {
             Diagnostic::error(Code::TypeMismatch, format!("{wanted} is needed, this is {what}")).label(span, what),
         );
         Value::Error
-    }
-}
-
-/// The name that a record's pun binds: `image`, or `b` for `a.b`.
-pub fn pun_name(expr: &Expr) -> Option<Arc<str>> {
-    match &expr.kind {
-        ExprKind::Name(name) => Some(name.clone()),
-        ExprKind::Field { name, .. } => Some(name.text.clone()),
-        _ => None,
     }
 }
 

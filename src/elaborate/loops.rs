@@ -232,6 +232,9 @@ impl Elaborator<'_> {
     fn loop_options(&mut self, options: &[Argument], env: &Env) -> Options {
         let mut read = Options { length: None, clip: None, on_nan: OnNan::Stop };
         for option in options {
+            if self.option_of_later(option) {
+                continue;
+            }
             let value = self.expr(&option.value, env);
             let name = option.name.as_ref().map(|name| name.text.to_string());
             let span = option.value.span;
@@ -270,15 +273,6 @@ impl Elaborator<'_> {
                         "write `on_nan: \"stop\"`",
                     );
                 }
-                (Some(known @ ("precision" | "accumulate" | "checkpoint" | "keep")), _) => {
-                    self.fail_help(
-                        Code::NotYet,
-                        span,
-                        format!("the option `{known}` cannot run yet"),
-                        "not executable yet",
-                        format!("remove `{known}`"),
-                    );
-                }
                 (Some(other), _) => {
                     let at = option.name.as_ref().map_or(span, |name| name.span);
                     self.unknown_argument("train", other, at, OPTIONS);
@@ -296,6 +290,22 @@ impl Elaborator<'_> {
             }
         }
         read
+    }
+
+    /// Options whose values, such as `every 5 epochs`, mean nothing yet.
+    fn option_of_later(&mut self, option: &Argument) -> bool {
+        let known = option.name.as_ref().map_or("", |name| &*name.text);
+        let later = matches!(known, "precision" | "accumulate" | "checkpoint" | "keep");
+        if later {
+            self.fail_help(
+                Code::NotYet,
+                option.value.span,
+                format!("the option `{known}` cannot run yet"),
+                "not executable yet",
+                format!("remove `{known}`"),
+            );
+        }
+        later
     }
 
     /// The fields of a batch as inputs of the step.

@@ -23,6 +23,8 @@ mod scope;
 mod signatures;
 mod slots;
 mod statements;
+#[cfg(test)]
+mod tests;
 mod value;
 mod views;
 
