@@ -6,9 +6,9 @@ use std::sync::Arc;
 use super::Elaborator;
 use super::value::{Closure, Env, Record, Tensor, Value};
 use crate::diagnostics::{Code, Diagnostic};
-use crate::graph::{Attr, Attrs, DType, Size, Type};
+use crate::graph::{Attr, Attrs, Bindings, DType, Size, Type};
 use crate::ops;
-use crate::program::ClockField;
+use crate::program::{ClockField, Guard};
 use crate::source::Span;
 use crate::syntax::{Block, Expr, ExprKind, Param, Pattern, RecordItem};
 
@@ -385,15 +385,7 @@ impl Elaborator<'_> {
         if let Some(n) = size.as_known() {
             return Some(n);
         }
-        let mut bindings = crate::graph::Bindings::new();
-        for scope in &self.scopes {
-            for feed in &scope.feeds {
-                if let Some(batch) = feed.batch {
-                    bindings.insert(feed.symbol.clone(), batch);
-                }
-            }
-        }
-        let found = size.bind(&bindings);
+        let found = self.asked(size);
         if found.is_none() {
             self.fail_help(
                 Code::WrongTime,
@@ -404,6 +396,50 @@ impl Elaborator<'_> {
             );
         }
         found
+    }
+
+    /// The number that a size has in the batches at hand, none where nobody knows it. The step is then valid for batches of
+    /// these sizes only.
+    pub fn asked(&mut self, size: &Size) -> Option<i64> {
+        let found = self.number_behind(size)?;
+        for symbol in size.symbols() {
+            self.guard(&symbol, |n| Guard::Equal(symbol.clone(), n));
+        }
+        Some(found)
+    }
+
+    fn number_behind(&self, size: &Size) -> Option<i64> {
+        let feeds = self.scopes.iter().flat_map(|scope| &scope.feeds);
+        let bindings: Bindings =
+            feeds.filter_map(|feed| feed.batch.map(|batch| (feed.symbol.clone(), batch))).collect();
+        size.bind(&bindings)
+    }
+
+    fn guard(&mut self, symbol: &Arc<str>, guard: impl FnOnce(i64) -> Guard) {
+        let owner = self.scopes.iter_mut().rev().find_map(|scope| {
+            let batch = scope.feeds.iter().find(|feed| feed.symbol == *symbol)?.batch?;
+            Some((scope, batch))
+        });
+        if let Some((scope, batch)) = owner {
+            let guard = guard(batch);
+            if !scope.guards.contains(&guard) {
+                scope.guards.push(guard);
+            }
+        }
+    }
+
+    /// Whether a batch has at least (or more than) so many rows: where it has, batches of other sizes may have as well.
+    pub fn at_least(&mut self, size: &Size, least: i64) -> Option<bool> {
+        let found = self.number_behind(size)?;
+        match size.symbols().as_slice() {
+            [symbol] if found >= least && *size == Size::symbol(symbol.clone()) => {
+                self.guard(symbol, |_| Guard::AtLeast(symbol.clone(), least));
+            }
+            _ => {
+                self.asked(size);
+            }
+        }
+        Some(found >= least)
     }
 
     pub fn witness_of(&mut self, value: &Value, span: Span) -> Option<i64> {

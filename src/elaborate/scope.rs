@@ -13,7 +13,7 @@ use super::value::Tensor;
 use crate::diagnostics::Frame;
 use crate::graph::{Attr, Attrs, Builder, DType, Graph, OriginId, Type, Value as GraphValue};
 use crate::ops::{self, Mismatch, Op};
-use crate::program::{ClockField, FlowInfo, FlowValue, HostInput, Input, Measure, Origin, SlotId, SlotKind};
+use crate::program::{ClockField, FlowInfo, FlowValue, Guard, HostInput, Input, Measure, Origin, SlotId, SlotKind};
 use crate::source::Span;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -57,6 +57,8 @@ pub struct Scope {
     /// Results read by later statements.
     pub yields: Vec<(GraphValue, FlowValue)>,
     pub feeds: Vec<FeedScope>,
+    /// What the elaboration assumed of the rows of a batch.
+    pub guards: Vec<Guard>,
     pub trained: IndexMap<SlotId, Span>,
     /// Slots written by `<-` anywhere in the body: never trained by default.
     pub assigned: Vec<SlotId>,
@@ -105,6 +107,7 @@ impl Scope {
             broken: Vec::new(),
             yields: Vec::new(),
             feeds: Vec::new(),
+            guards: Vec::new(),
             trained: IndexMap::new(),
             assigned: Vec::new(),
             captured: Vec::new(),

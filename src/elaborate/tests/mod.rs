@@ -1,5 +1,6 @@
 //! Rules of the language, each as a small program that states it.
 
+mod batches;
 mod data;
 mod later;
 
