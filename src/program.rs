@@ -349,6 +349,9 @@ pub enum Statistic {
     Sum,
     Min,
     Max,
+    /// Squared distances from the mean of their batch; the two statistics before it are the sum and the count that give
+    /// that mean.
+    Squares,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -266,7 +266,7 @@ impl Elaborator<'_> {
     }
 
     /// Where an origin lies in the user's own file, or where it lies at all.
-    fn user_place(&self, origin: crate::graph::OriginId) -> Option<Span> {
+    pub fn user_place(&self, origin: crate::graph::OriginId) -> Option<Span> {
         let origin = &self.origins[origin.0 as usize];
         let own = |span: Span| !self.sources.file(span.source).is_library();
         origin

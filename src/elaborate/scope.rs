@@ -31,8 +31,6 @@ pub enum ScopeKind {
     Init,
     /// One sample of a view.
     Sample,
-    /// The rest of a `measure`, after the statistics are merged.
-    Rest,
 }
 
 pub struct Scope {
@@ -52,6 +50,8 @@ pub struct Scope {
     pub logs: Vec<(String, Tensor)>,
     pub collects: Vec<(String, Tensor)>,
     pub measures: Vec<Measure>,
+    /// Values that stand for their mean over the batches in a `measure`.
+    pub batch_means: Vec<GraphValue>,
     /// Names of what was logged, measured or collected in vain.
     pub broken: Vec<Arc<str>>,
     /// Results read by later statements.
@@ -104,6 +104,7 @@ impl Scope {
             logs: Vec::new(),
             collects: Vec::new(),
             measures: Vec::new(),
+            batch_means: Vec::new(),
             broken: Vec::new(),
             yields: Vec::new(),
             feeds: Vec::new(),

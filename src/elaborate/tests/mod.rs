@@ -3,6 +3,7 @@
 mod batches;
 mod data;
 mod later;
+mod measures;
 
 use std::path::PathBuf;
 
