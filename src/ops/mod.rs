@@ -120,6 +120,8 @@ pub struct Mismatch {
 pub enum Gradient {
     /// One cotangent an operand; none where nothing flows to it.
     Rule(fn(&mut Vjp<'_>) -> Vec<Option<Value>>),
+    /// The rule where nothing flows to the operand of type float at one position, and why.
+    Except(usize, &'static str, fn(&mut Vjp<'_>) -> Vec<Option<Value>>),
     /// Zero almost everywhere, and why: `piecewise constant`.
     Zero(&'static str),
     /// There is none, and why: `integer result`.

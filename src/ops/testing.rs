@@ -80,11 +80,14 @@ pub fn differentiate(graph: &Graph) -> (Graph, Vec<Option<Value>>) {
             .map(|out| cotangents.get(&Value { node: id, out }).cloned())
             .map(|terms| terms.map(|terms| builder.accumulate(&terms)))
             .collect();
-        let Gradient::Rule(rule) = builder.graph().node(id).op.gradient else {
-            if let Some(Some(total)) = of_results.first() {
-                cotangents.insert(Value { node: id, out: 0 }, vec![*total]);
+        let rule = match builder.graph().node(id).op.gradient {
+            Gradient::Rule(rule) | Gradient::Except(_, _, rule) => rule,
+            _ => {
+                if let Some(Some(total)) = of_results.first() {
+                    cotangents.insert(Value { node: id, out: 0 }, vec![*total]);
+                }
+                continue;
             }
-            continue;
         };
         if of_results.iter().all(Option::is_none) {
             continue;
@@ -92,7 +95,12 @@ pub fn differentiate(graph: &Graph) -> (Graph, Vec<Option<Value>>) {
         let operands = builder.graph().node(id).operands.clone();
         let found = rule(&mut Vjp { builder: &mut builder, node: id, cotangents: &of_results });
         assert_eq!(found.len(), operands.len(), "one cotangent for each operand");
-        for (operand, cotangent) in operands.iter().zip(found) {
+        let whole = of_results[0].is_some();
+        for (at, (operand, cotangent)) in operands.iter().zip(found).enumerate() {
+            let (op, float) = (builder.graph().node(id).op, builder.ty(*operand).dtype.is_float());
+            let excepted = matches!(op.gradient, Gradient::Except(except, ..) if except == at);
+            let declared = !whole || !float || cotangent.is_none() == excepted;
+            assert!(declared, "{}: a float operand without a cotangent is declared by `Except`", op.name);
             if let Some(cotangent) = cotangent {
                 assert_eq!(builder.ty(cotangent), builder.ty(*operand), "a cotangent has its value's type");
                 cotangents.entry(*operand).or_default().push(cotangent);

@@ -4,6 +4,7 @@ mod batches;
 mod data;
 mod later;
 mod measures;
+mod reach;
 
 use std::path::PathBuf;
 
