@@ -25,6 +25,8 @@ mod tests;
 #[cfg(test)]
 mod tests_dense;
 #[cfg(test)]
+mod tests_examples;
+#[cfg(test)]
 mod tests_places;
 
 use std::collections::HashMap;
