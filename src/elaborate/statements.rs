@@ -173,6 +173,11 @@ impl Elaborator<'_> {
                 self.in_path(name.text.to_string(), |this| this.drawn_value(ty, value, env))
             } else {
                 let bound = self.named_value(&name.text, value, env);
+                // A `let` is what stands there at its line: what a state or weight holds now, whatever is written later.
+                let bound = match bound {
+                    Value::Cell(slot) => Value::Tensor(self.read_slot(slot, value.span)),
+                    other => other,
+                };
                 match ty {
                     Some(ty) => self.fit(ty, bound, env, &mut super::signatures::Bound::default(), value.span),
                     None => bound,
