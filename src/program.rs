@@ -172,6 +172,8 @@ pub struct Loop {
     pub name: String,
     pub kind: LoopKind,
     pub call: Call,
+    /// The same body for batches that its guards shut out, such as the short last one of a `pass`.
+    pub variants: Vec<Variant>,
     /// Zipped; the first defines the epoch.
     pub feeds: Vec<Feed>,
     pub length: Length,
@@ -184,6 +186,14 @@ pub struct Loop {
     /// Nets that are trained, with their weight counts: printed at the start.
     pub trains: Vec<(String, usize)>,
     pub span: Span,
+}
+
+/// A loop's body elaborated for batches of other sizes; it logs, measures and collects the same.
+#[derive(Clone, Debug)]
+pub struct Variant {
+    /// For each feed.
+    pub rows: Vec<usize>,
+    pub call: Call,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -339,6 +349,9 @@ pub enum Statistic {
     Sum,
     Min,
     Max,
+    /// Squared distances from the mean of their batch; the two statistics before it are the sum and the count that give
+    /// that mean.
+    Squares,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -354,4 +367,21 @@ pub enum Guard {
     Equal(Arc<str>, i64),
     AtLeast(Arc<str>, i64),
     Divides(i64, Arc<str>),
+}
+
+impl Guard {
+    pub fn symbol(&self) -> &Arc<str> {
+        match self {
+            Guard::Equal(symbol, _) | Guard::AtLeast(symbol, _) | Guard::Divides(_, symbol) => symbol,
+        }
+    }
+
+    /// Whether it holds for a symbol that is `have`.
+    pub fn holds(&self, have: i64) -> bool {
+        match self {
+            Guard::Equal(_, n) => have == *n,
+            Guard::AtLeast(_, n) => have >= *n,
+            Guard::Divides(n, _) => *n != 0 && have % n == 0,
+        }
+    }
 }

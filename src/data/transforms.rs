@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::ParamKind::{Amount, Amounts, Field, Float, Int};
+use super::ParamKind::{Amount, Amounts, Bool, Field, Float, Int};
 use super::fault::{count, suggestion};
 use super::options::{float, int, others, positive, seed, text};
 use super::order::{draw_key, permutation};
@@ -24,8 +24,13 @@ const fn param(name: &'static str, kind: ParamKind, default: &'static str) -> Pa
 const ON: Param = param("on", Field, "none");
 const SEED: Param = param("seed", Int, "0");
 
-static SPLIT: &[Param] =
-    &[SEED, param("stratified", Field, "none"), ON, Param { name: "splits", kind: Amounts, default: None }];
+static SPLIT: &[Param] = &[
+    SEED,
+    param("stratified", Field, "none"),
+    ON,
+    param("only", Bool, "none"),
+    Param { name: "splits", kind: Amounts, default: None },
+];
 static TAKE: &[Param] = &[
     param("count", Amount, "none"),
     param("per", Field, "none"),
@@ -39,7 +44,8 @@ static TRANSFORMS: &[Entry<TransformFn>] = &[
         name: "split",
         doc: "Deals all records out to new splits: `split(train: 0.8, val: 100)`. Whole numbers are records, others \
               shares; what is left over becomes `test` unless that is named. `stratified: label` keeps the shares of \
-              the classes. `on: train` deals out one split and keeps the others.",
+              the classes. `on: train` deals out one split and keeps the others, unless `only: true` leaves them out; \
+              `set.train.split(…)` is both.",
         params: SPLIT,
         run: split,
     },
@@ -107,6 +113,7 @@ fn split(base: Opened, options: &Options) -> Result<Opened, DataError> {
     if let Some(field) = text(options, "stratified") {
         pool = interleave(&*base, field, pool)?;
     }
+    let only = matches!(options.get("only"), Some(Setting::Bool(true)));
     let mut splits = Vec::new();
     let mut rest = &pool[..];
     for (name, amount) in shares(others(options, SPLIT), pool.len())? {
@@ -118,7 +125,7 @@ fn split(base: Opened, options: &Options) -> Result<Opened, DataError> {
         splits.push(("test".into(), rest.to_vec()));
     }
     // Splits that were not dealt out stay, unless a new one has their name.
-    let others = kept.into_iter().enumerate().filter(|(at, _)| on.is_some() && Some(*at) != on);
+    let others = kept.into_iter().enumerate().filter(|(at, _)| on.is_some() && !only && Some(*at) != on);
     for (_, (name, places)) in others {
         if splits.iter().all(|(taken, _)| *taken != name) {
             splits.push((name, places));

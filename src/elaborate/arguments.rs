@@ -5,18 +5,40 @@ use super::signatures::Bound;
 use super::value::{Env, Given, Value};
 use crate::diagnostics::{Code, Diagnostic};
 use crate::source::Span;
-use crate::syntax::{Argument, Expr, ExprKind, Param};
+use crate::syntax::{Argument, Expr, ExprKind, Name, Param};
 
 impl Elaborator<'_> {
     pub fn evaluate_arguments(&mut self, arguments: &[Argument], env: &Env) -> Vec<Given> {
-        arguments
-            .iter()
-            .map(|argument| Given {
-                name: argument.name.clone(),
-                value: self.expr(&argument.value, env),
-                span: argument.value.span,
-            })
-            .collect()
+        let mut given = Vec::new();
+        for argument in arguments {
+            let (name, span) = (argument.name.clone(), argument.value.span);
+            let value = self.expr(&argument.value, env);
+            if argument.spread {
+                self.spread(value, span, &mut given);
+            } else {
+                given.push(Given { name, value, span });
+            }
+        }
+        given
+    }
+
+    /// `..value`: the entries of a record by name, the items of a list by position.
+    fn spread(&mut self, value: Value, span: Span, given: &mut Vec<Given>) {
+        match value {
+            Value::Record(record) => given.extend(record.iter().map(|(name, value)| Given {
+                name: Some(Name { text: name.clone(), span }),
+                value: value.clone(),
+                span,
+            })),
+            Value::List(items) => {
+                given.extend(items.iter().map(|value| Given { name: None, value: value.clone(), span }))
+            }
+            Value::Error => given.push(Given { name: None, value: Value::Error, span }),
+            other => {
+                self.wrong_kind(&other, "a record or a list to spread", span);
+                given.push(Given { name: None, value: Value::Error, span });
+            }
+        }
     }
 
     /// Binds every parameter in `env`; false if something did not fit (reported).
@@ -106,6 +128,9 @@ impl Elaborator<'_> {
             Some(ty) => self.fit(ty, value, env, bound, place),
             None => value,
         };
+        if let Some(pattern) = &param.pattern {
+            self.bind_pattern(pattern, value.clone(), env);
+        }
         let fits = !value.is_error();
         env.bind(param.name.text.clone(), value);
         fits

@@ -29,9 +29,40 @@ impl Elaborator<'_> {
             let given = self.evaluate_arguments(arguments, env);
             return self.call(callee_value, given, callee.span, span);
         }
-        let value = self.expr(callee, env);
-        let given = self.evaluate_arguments(arguments, env);
+        // The `zip` and `concat` of a comprehension are not written, and mean the compiler's own whatever the file names so.
+        let unwritten = callee.span == span;
+        let value = match &callee.kind {
+            ExprKind::Name(name) if unwritten => super::builtins::find(name).map_or(Value::Error, Value::Builtin),
+            _ => self.expr(callee, env),
+        };
+        if let (true, Value::Builtin(builtin)) = (unwritten && arguments.len() == 1, &value)
+            && builtin.name == "concat"
+        {
+            return self.joined_lists(value, &arguments[0], span, env);
+        }
+        let given = match &value {
+            Value::Builtin(builtin) => match crate::data::source(builtin.name) {
+                Some(row) => self.data_arguments(row.params, arguments, env),
+                None => self.evaluate_arguments(arguments, env),
+            },
+            _ => self.evaluate_arguments(arguments, env),
+        };
         self.call(value, given, callee.span, span)
+    }
+
+    /// The lists of an outer `for`, one behind the other; where they are tensors, their concatenation.
+    fn joined_lists(&mut self, concat: Value, lists: &Argument, span: Span, env: &Env) -> Value {
+        let value = self.expr(&lists.value, env);
+        if let Value::List(parts) = &value
+            && parts.iter().all(|part| matches!(part, Value::List(_)))
+        {
+            let items = parts.iter().flat_map(|part| match part {
+                Value::List(items) => items.as_ref().clone(),
+                _ => Vec::new(),
+            });
+            return Value::list(items.collect());
+        }
+        self.call(concat, vec![Given { name: None, value, span }], span, span)
     }
 
     /// Calls anything that can be called.

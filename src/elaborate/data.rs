@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Elaborator;
 use super::value::{Batches, DataSet, Env, Given, Split, Value};
-use crate::data::{self, DataError, OptionError, Setting, Spec, Transform};
+use crate::data::{self, DataError, OptionError, ParamKind, Setting, Spec, Transform};
 use crate::diagnostics::{Code, Diagnostic};
 use crate::program::{Source, SourceRef};
 use crate::source::Span;
@@ -185,12 +185,13 @@ impl Elaborator<'_> {
         span: Span,
         env: &Env,
     ) -> Value {
-        let given = self.data_arguments(arguments, env);
+        let rows = data::transforms();
+        let row = rows.iter().find(|row| row.name == &*name.text);
+        let given = self.data_arguments(row.map_or(&[], |row| row.params), arguments, env);
         if &*name.text == "batches" {
             return self.batches(receiver, given, name.span, span);
         }
-        let rows = data::transforms();
-        let Some(row) = rows.iter().find(|row| row.name == &*name.text) else {
+        let Some(row) = row else {
             let known: Vec<&str> = rows.iter().map(|row| row.name).chain(["batches"]).collect();
             let what = self.describe(&receiver);
             return self.unknown_field(&what, &name.text, name.span, known);
@@ -208,30 +209,34 @@ impl Elaborator<'_> {
         if let Some(split) = &split {
             options.insert("on".into(), Setting::Field(split.clone()));
         }
+        // What one split is dealt out to is a data set of its own.
+        let deals = row.name == "split";
+        if deals && split.is_some() {
+            options.insert("only".into(), Setting::Bool(true));
+        }
         let mut spec = data.spec.as_ref().clone();
         spec.transforms.push(Transform { name: row.name.into(), options });
         match (self.data_value(&data.name, spec, span), split) {
-            (Value::Data(data), Some(split)) => Value::Split(Rc::new(Split { data, split })),
+            (Value::Data(data), Some(split)) if !deals => Value::Split(Rc::new(Split { data, split })),
             (value, _) => value,
         }
     }
 
-    /// In `by:`, `per:`, `stratified:` and `fit:` a bare name is a field.
-    fn data_arguments(&mut self, arguments: &[Argument], env: &Env) -> Vec<Given> {
-        arguments
-            .iter()
-            .map(|argument| {
-                let is_field = argument
-                    .name
-                    .as_ref()
-                    .is_some_and(|name| matches!(&*name.text, "by" | "per" | "stratified" | "fit"));
-                let value = match (&argument.value.kind, is_field) {
-                    (ExprKind::Name(name), true) => Value::FieldName(name.clone()),
-                    _ => self.expr(&argument.value, env),
-                };
-                Given { name: argument.name.clone(), value, span: argument.value.span }
-            })
-            .collect()
+    /// Arguments of a source or transform: where its row asks for a name (`by:`, `label:`, `on:`), a bare one is that of a
+    /// field or split, whatever it means elsewhere.
+    pub fn data_arguments(&mut self, params: &[data::Param], arguments: &[Argument], env: &Env) -> Vec<Given> {
+        let mut given = Vec::new();
+        for argument in arguments {
+            let asked = argument.name.as_ref().and_then(|name| params.iter().find(|param| param.name == &*name.text));
+            match (&argument.value.kind, asked.map(|param| param.kind)) {
+                (ExprKind::Name(field), Some(ParamKind::Field)) => {
+                    let value = Value::FieldName(field.clone());
+                    given.push(Given { name: argument.name.clone(), value, span: argument.value.span });
+                }
+                _ => given.extend(self.evaluate_arguments(std::slice::from_ref(argument), env)),
+            }
+        }
+        given
     }
 
     fn batches(&mut self, receiver: Value, given: Vec<Given>, at: Span, span: Span) -> Value {

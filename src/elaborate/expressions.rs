@@ -6,9 +6,9 @@ use std::sync::Arc;
 use super::Elaborator;
 use super::value::{Closure, Env, Record, Tensor, Value};
 use crate::diagnostics::{Code, Diagnostic};
-use crate::graph::{Attr, Attrs, DType, Size, Type};
+use crate::graph::{Attr, Attrs, Bindings, DType, Size, Type};
 use crate::ops;
-use crate::program::ClockField;
+use crate::program::{ClockField, Guard};
 use crate::source::Span;
 use crate::syntax::{Block, Expr, ExprKind, Param, Pattern, RecordItem};
 
@@ -43,7 +43,11 @@ impl Elaborator<'_> {
                 let base_value = self.expr(base, env);
                 self.field(base_value, base.span, name)
             }
-            ExprKind::Range { start, end } => self.range(start.as_deref(), end.as_deref(), expr.span, env),
+            ExprKind::Range { start, end, step: None } => self.range(start.as_deref(), end.as_deref(), expr.span, env),
+            ExprKind::Range { start, end, step: Some(step) } => {
+                let range = self.range(start.as_deref(), end.as_deref(), expr.span, env);
+                self.every_nth(range, step, expr.span, env)
+            }
             ExprKind::If { condition, then, otherwise } => self.if_expr(condition, then, otherwise.as_deref(), env),
             ExprKind::Paren(inner) => self.expr(inner, env),
             ExprKind::Error => Value::Error,
@@ -100,6 +104,24 @@ impl Elaborator<'_> {
         Value::Range(Box::new((a, b)))
     }
 
+    /// `0..10 step 2` is the list of its numbers.
+    pub fn every_nth(&mut self, range: Value, step: &Expr, span: Span, env: &Env) -> Value {
+        let by = self.expr(step, env);
+        if range.is_error() || by.is_error() {
+            return Value::Error;
+        }
+        let Some(by) = self.witness_of(&by, step.span) else {
+            return self.wrong_kind(&by, "a whole number known while compiling", step.span);
+        };
+        if by < 1 {
+            return self.fail(Code::BadValue, step.span, "a `step` is at least 1", format!("is {by}"));
+        }
+        match self.iterate(range, span) {
+            Some(items) => Value::list(items.into_iter().step_by(by as usize).collect()),
+            None => Value::Error,
+        }
+    }
+
     fn record(&mut self, items: &[RecordItem], env: &Env) -> Value {
         let mut record = Record::new();
         let mut tree: Option<super::value::Tree> = None;
@@ -109,10 +131,10 @@ impl Elaborator<'_> {
                     let value = self.named_value(&name.text, value, env);
                     record.insert(name.text.clone(), value);
                 }
-                RecordItem::Pun(expr) => match pun_name(expr) {
+                RecordItem::Pun(expr) => match expr.own_name() {
                     Some(name) => {
                         let value = self.expr(expr, env);
-                        record.insert(name, value);
+                        record.insert(name.clone(), value);
                     }
                     None => {
                         self.fail(Code::Syntax, expr.span, "a record's item needs a name", "write `name: value`");
@@ -363,15 +385,7 @@ impl Elaborator<'_> {
         if let Some(n) = size.as_known() {
             return Some(n);
         }
-        let mut bindings = crate::graph::Bindings::new();
-        for scope in &self.scopes {
-            for feed in &scope.feeds {
-                if let Some(batch) = feed.batch {
-                    bindings.insert(feed.symbol.clone(), batch);
-                }
-            }
-        }
-        let found = size.bind(&bindings);
+        let found = self.asked(size);
         if found.is_none() {
             self.fail_help(
                 Code::WrongTime,
@@ -382,6 +396,50 @@ impl Elaborator<'_> {
             );
         }
         found
+    }
+
+    /// The number that a size has in the batches at hand, none where nobody knows it. The step is then valid for batches of
+    /// these sizes only.
+    pub fn asked(&mut self, size: &Size) -> Option<i64> {
+        let found = self.number_behind(size)?;
+        for symbol in size.symbols() {
+            self.guard(&symbol, |n| Guard::Equal(symbol.clone(), n));
+        }
+        Some(found)
+    }
+
+    fn number_behind(&self, size: &Size) -> Option<i64> {
+        let feeds = self.scopes.iter().flat_map(|scope| &scope.feeds);
+        let bindings: Bindings =
+            feeds.filter_map(|feed| feed.batch.map(|batch| (feed.symbol.clone(), batch))).collect();
+        size.bind(&bindings)
+    }
+
+    fn guard(&mut self, symbol: &Arc<str>, guard: impl FnOnce(i64) -> Guard) {
+        let owner = self.scopes.iter_mut().rev().find_map(|scope| {
+            let batch = scope.feeds.iter().find(|feed| feed.symbol == *symbol)?.batch?;
+            Some((scope, batch))
+        });
+        if let Some((scope, batch)) = owner {
+            let guard = guard(batch);
+            if !scope.guards.contains(&guard) {
+                scope.guards.push(guard);
+            }
+        }
+    }
+
+    /// Whether a batch has at least (or more than) so many rows: where it has, batches of other sizes may have as well.
+    pub fn at_least(&mut self, size: &Size, least: i64) -> Option<bool> {
+        let found = self.number_behind(size)?;
+        match size.symbols().as_slice() {
+            [symbol] if found >= least && *size == Size::symbol(symbol.clone()) => {
+                self.guard(symbol, |_| Guard::AtLeast(symbol.clone(), least));
+            }
+            _ => {
+                self.asked(size);
+            }
+        }
+        Some(found >= least)
     }
 
     pub fn witness_of(&mut self, value: &Value, span: Span) -> Option<i64> {
@@ -426,15 +484,6 @@ impl Elaborator<'_> {
             Diagnostic::error(Code::TypeMismatch, format!("{wanted} is needed, this is {what}")).label(span, what),
         );
         Value::Error
-    }
-}
-
-/// The name that a record's pun binds: `image`, or `b` for `a.b`.
-pub fn pun_name(expr: &Expr) -> Option<Arc<str>> {
-    match &expr.kind {
-        ExprKind::Name(name) => Some(name.clone()),
-        ExprKind::Field { name, .. } => Some(name.text.clone()),
-        _ => None,
     }
 }
 

@@ -10,7 +10,7 @@ use super::value::{Env, InstanceId, Value};
 use super::{Elaborated, Elaborator, Outcome};
 use crate::diagnostics::Diagnostic;
 use crate::graph::Value as GraphValue;
-use crate::program::{Call, Formal, Host, Loop, Program, SlotId, SlotKind, Statement, Step, Symbol};
+use crate::program::{Call, Formal, Host, Loop, Program, SlotId, SlotKind, Statement, Step, Symbol, Variant};
 use crate::syntax::{Expr, Name, StatementKind, TypeExpr};
 
 impl Elaborator<'_> {
@@ -116,10 +116,13 @@ impl Elaborator<'_> {
         let trained: Vec<SlotId> = self.scopes[draft.scope.0].trained.keys().copied().collect();
         let trains = self.trained_nets(&trained);
         let call = self.call_of(draft.scope, &trained);
+        let variants = draft.variants.into_iter();
+        let variants = variants.map(|(rows, scope)| Variant { rows, call: self.call_of(scope, &[]) }).collect();
         Loop {
             name: draft.name,
             kind: draft.kind,
             call,
+            variants,
             feeds: draft.feeds,
             length: draft.length,
             on_nan: draft.on_nan,
@@ -165,7 +168,7 @@ impl Elaborator<'_> {
                 .collect(),
             yields,
             symbols,
-            guards: Vec::new(),
+            guards: std::mem::take(&mut scope.guards),
             commits,
             graph: std::mem::take(&mut scope.builder).finish(Vec::new()),
         };

@@ -224,6 +224,7 @@ impl Elaborator<'_> {
         match modules.modules[module].names.get(name) {
             Some(Binding::Imported { module, name, .. }) => self.global(*module, name, span),
             Some(Binding::Namespace { module }) => Some(Value::Namespace(*module)),
+            Some(Binding::Builtin { name }) => super::builtins::find(name).map(Value::Builtin),
             Some(Binding::Declaration(at)) => {
                 let statement = &modules.modules[module].file.statements[*at];
                 if self.evaluating.contains(&key) {
@@ -450,7 +451,7 @@ impl Elaborator<'_> {
             (Some(name), value) => Value::record([(name.text.clone(), value)]),
             (None, value @ Value::Record(_)) => value,
             (None, value) => {
-                let name = super::expressions::pun_name(value_expr);
+                let name = value_expr.own_name().cloned();
                 Value::record([(name.unwrap_or_else(|| "value".into()), value)])
             }
         };

@@ -46,25 +46,40 @@ impl Elaborator<'_> {
             IndexItem::Rest(at) | IndexItem::New(at) => {
                 self.fail(Code::TypeMismatch, *at, "only a tensor takes `...` and `new`", "this is a list")
             }
-            IndexItem::Value(Expr { kind: ExprKind::Range { start, end }, span }) => {
+            IndexItem::Value(Expr { kind: ExprKind::Range { start, end, step }, span }) => {
                 let Some((from, to)) = self.bounds(start.as_deref(), end.as_deref(), &Size::known(count), *span, env)
                 else {
                     return Value::Error;
                 };
                 let (from, to) = (from.as_known().unwrap_or(0), to.as_known().unwrap_or(count));
-                Value::list(list[from.clamp(0, count) as usize..to.clamp(from, count) as usize].to_vec())
+                let part = Value::list(list[from.clamp(0, count) as usize..to.clamp(from, count) as usize].to_vec());
+                match step {
+                    Some(step) => self.every_nth(part, step, *span, env),
+                    None => part,
+                }
             }
             IndexItem::Value(expr) => {
                 let value = self.expr(expr, env);
-                let Some(at) = self.witness_of(&value, expr.span) else {
-                    return self.wrong_kind(&value, "a whole number known while compiling", expr.span);
-                };
-                let place = if at < 0 { at + count } else { at };
-                match usize::try_from(place).ok().and_then(|place| list.get(place)) {
-                    Some(value) => value.clone(),
-                    None => self.out_of_range(at, &Size::known(count), expr.span),
+                match &value {
+                    Value::List(places) => {
+                        let items = places.iter().map(|place| self.item_of_list(list, place, expr.span)).collect();
+                        Value::list(items)
+                    }
+                    place => self.item_of_list(list, place, expr.span),
                 }
             }
+        }
+    }
+
+    fn item_of_list(&mut self, list: &[Value], place: &Value, span: Span) -> Value {
+        let count = list.len() as i64;
+        let Some(at) = self.witness_of(place, span) else {
+            return self.wrong_kind(place, "a whole number known while compiling", span);
+        };
+        let place = if at < 0 { at + count } else { at };
+        match usize::try_from(place).ok().and_then(|place| list.get(place)) {
+            Some(value) => value.clone(),
+            None => self.out_of_range(at, &Size::known(count), span),
         }
     }
 
@@ -91,7 +106,7 @@ impl Elaborator<'_> {
         };
         let (start, stop) = match items {
             [IndexItem::All(_)] => (0, count),
-            [IndexItem::Value(Expr { kind: ExprKind::Range { start, end }, span })] => {
+            [IndexItem::Value(Expr { kind: ExprKind::Range { start, end, step: None }, span })] => {
                 let Some((a, b)) =
                     self.bounds(start.as_deref(), end.as_deref(), &Size::known(count as i64), *span, env)
                 else {
@@ -141,9 +156,13 @@ impl Elaborator<'_> {
     }
 
     fn index_item(&mut self, expr: &Expr, size: &Size, env: &Env) -> Option<Item> {
-        if let ExprKind::Range { start, end } = &expr.kind {
+        if let ExprKind::Range { start, end, step } = &expr.kind {
             let (a, b) = self.bounds(start.as_deref(), end.as_deref(), size, expr.span, env)?;
-            return Some(Item::Slice(a, b));
+            let Some(step) = step else { return Some(Item::Slice(a, b)) };
+            let range = Value::Range(Box::new((Value::size(a), Value::size(b))));
+            let places = self.every_nth(range, step, expr.span, env);
+            let index = self.as_tensor(&places, expr.span)?;
+            return Some(Item::Gather(index, expr.span));
         }
         let value = self.expr(expr, env);
         match self.settle(value, expr.span) {

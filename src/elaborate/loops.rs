@@ -8,8 +8,9 @@ use super::minimize::assigned_targets;
 use super::scope::{FeedScope, ScopeId, ScopeKind};
 use super::value::{Batches, Env, Record, Tensor, Value};
 use crate::diagnostics::{Code, Diagnostic};
+use crate::graph::hash::hash_graph;
 use crate::graph::{DType, Size, Type};
-use crate::program::{Feed, FlowValue, Input, Length, LoopKind, OnNan, SlotKind, SourceRef};
+use crate::program::{Feed, FlowValue, Guard, Input, Length, LoopKind, Measure, OnNan, SlotKind, SourceRef};
 use crate::source::Span;
 use crate::syntax::{Argument, Block, LoopSource, LoopWord, Name, Unit};
 
@@ -18,6 +19,8 @@ pub struct LoopDraft {
     pub name: String,
     pub kind: LoopKind,
     pub scope: ScopeId,
+    /// The body for other sizes of batches: rows of each feed, and the step.
+    pub variants: Vec<(Vec<usize>, ScopeId)>,
     pub feeds: Vec<Feed>,
     pub length: Length,
     pub on_nan: OnNan,
@@ -32,6 +35,36 @@ struct Options {
     length: Option<Length>,
     clip: Option<f64>,
     on_nan: OnNan,
+}
+
+/// What a loop runs: its header and its body.
+struct LoopBody<'a> {
+    name: &'a Name,
+    kind: LoopKind,
+    clock: Option<&'a Name>,
+    sources: &'a [LoopSource],
+    batches: &'a [std::rc::Rc<Batches>],
+    body: &'a Block,
+    clip: Option<f64>,
+}
+
+/// The rows that the feeds of a loop have together, the most frequent first. A `train` leaves a short last batch out; in a
+/// `pass` each feed has one.
+fn batch_shapes(kind: LoopKind, batches: &[std::rc::Rc<Batches>]) -> Vec<Vec<usize>> {
+    let whole: Vec<usize> = batches.iter().map(|batch| batch.batch).collect();
+    let counts: Option<Vec<usize>> = batches.iter().map(|batch| batch.split.count()).collect();
+    let (LoopKind::Pass, Some(counts)) = (kind, counts.filter(|counts| counts.iter().all(|count| *count > 0))) else {
+        return vec![whole];
+    };
+    let first = batches.first().map_or(0, |batch| counts[0].div_ceil(batch.batch));
+    let rows = |step: usize| -> Vec<usize> {
+        let feeds = whole.iter().zip(&counts);
+        feeds.map(|(batch, count)| (count - step % count.div_ceil(*batch) * batch).min(*batch)).collect()
+    };
+    let mut shapes: indexmap::IndexMap<Vec<usize>, usize> = indexmap::IndexMap::new();
+    (0..first).for_each(|step| *shapes.entry(rows(step)).or_insert(0) += 1);
+    shapes.sort_by(|_, a, _, b| b.cmp(a));
+    if shapes.is_empty() { vec![whole] } else { shapes.into_keys().collect() }
 }
 
 const OPTIONS: [&str; 4] = ["epochs", "steps", "clip", "on_nan"];
@@ -75,29 +108,98 @@ impl Elaborator<'_> {
         }
         let batches: Vec<_> = batches.into_iter().flatten().collect();
         self.end_compute();
-        let scope = self.open_scope(ScopeKind::Step, None, name.text.to_string());
+        let body = LoopBody { name, kind, clock, sources, batches: &batches, body, clip: options.clip };
+        let shapes = batch_shapes(kind, &batches);
+        let errors = self.diagnostics.len();
+        let scope = self.loop_body(&body, &shapes[0], env);
+        if self.diagnostics.len() == errors {
+            let variants = self.variants(&body, scope, &shapes, span, env);
+            if self.diagnostics.len() == errors {
+                self.end_loop(name, kind, scope, variants, &batches, options, span, env);
+            }
+        }
+    }
+
+    /// Runs the body once, for batches of so many rows.
+    fn loop_body(&mut self, looped: &LoopBody<'_>, rows: &[usize], env: &Env) -> ScopeId {
+        let scope = self.open_scope(ScopeKind::Step, None, looped.name.text.to_string());
         let host = self.open_scope(ScopeKind::Host, Some(scope), "clock");
         self.scope(scope).host = Some(host);
         let inner = env.child();
-        for (source, batch) in sources.iter().zip(&batches) {
-            let record = self.feed(scope, batch);
+        for ((source, batch), rows) in looped.sources.iter().zip(looped.batches).zip(rows) {
+            let record = self.feed(scope, batch, *rows);
             self.bind_pattern(&source.pattern, record, &inner);
         }
-        if let Some(clock) = clock {
+        if let Some(clock) = looped.clock {
             inner.bind(clock.text.clone(), Value::Clock);
         }
-        let assigned = assigned_targets(body);
+        let assigned = assigned_targets(looped.body);
         self.find_assigned(&assigned, &inner);
-        self.clip = options.clip;
+        self.clip = looped.clip;
         self.scope_stack.push(scope);
-        let outer = std::mem::replace(&mut self.training, kind == LoopKind::Train);
-        let errors = self.diagnostics.len();
-        self.in_path(name.text.to_string(), |this| this.block(body, &inner));
+        let outer = std::mem::replace(&mut self.training, looped.kind == LoopKind::Train);
+        self.in_path(looped.name.text.to_string(), |this| this.block(looped.body, &inner));
         self.training = outer;
         self.scope_stack.pop();
-        if self.diagnostics.len() == errors {
-            self.end_loop(name, kind, scope, &batches, options, span, env);
+        scope
+    }
+
+    /// The body once more for each size of batch that comes and that the first run shut out by what it asked.
+    fn variants(
+        &mut self,
+        looped: &LoopBody<'_>,
+        scope: ScopeId,
+        shapes: &[Vec<usize>],
+        span: Span,
+        env: &Env,
+    ) -> Vec<(Vec<usize>, ScopeId)> {
+        let mut variants = Vec::new();
+        for rows in &shapes[1..] {
+            let fits = |guard: &Guard| {
+                let mut feeds = self.scopes[scope.0].feeds.iter().zip(rows);
+                feeds.all(|(feed, rows)| feed.symbol != *guard.symbol() || guard.holds(*rows as i64))
+            };
+            if self.scopes[scope.0].guards.iter().all(fits) {
+                continue;
+            }
+            let told: Vec<String> = rows.iter().map(usize::to_string).collect();
+            let callee = format!("{} with a last batch of {} rows", looped.name.text, told.join(" and "));
+            let errors = self.diagnostics.len();
+            let other = self.in_call(&callee, looped.name.span, |this| this.loop_body(looped, rows, env));
+            if self.diagnostics.len() > errors {
+                break;
+            }
+            if !self.says_the_same(scope, other) {
+                self.fail_help(
+                    Code::ShapeMismatch,
+                    span,
+                    format!("what `{}` says depends on the rows of a batch", looped.name.text),
+                    format!("the last batch has {} rows", told.join(" and ")),
+                    "choose a batch that divides the data, or say the same for every batch",
+                );
+                break;
+            }
+            self.scope(other).name = format!("{}_{}", looped.name.text, told.join("_"));
+            self.scope(other).closed = true;
+            variants.push((rows.clone(), other));
         }
+        variants
+    }
+
+    /// Whether two elaborations of a body log, measure and collect the same things.
+    fn says_the_same(&self, one: ScopeId, other: ScopeId) -> bool {
+        let logs = |id: ScopeId| self.scopes[id.0].logs.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+        let collects = |id: ScopeId| {
+            let rows = |tensor: &Tensor| (self.ty(*tensor).dtype, self.ty(*tensor).shape[1..].to_vec());
+            let all = self.scopes[id.0].collects.iter().map(|(name, tensor)| (name.clone(), rows(tensor)));
+            all.collect::<Vec<_>>()
+        };
+        let measures = |id: ScopeId| {
+            let kinds = |measure: &Measure| measure.statistics.iter().map(|(kind, _)| *kind).collect::<Vec<_>>();
+            let all = self.scopes[id.0].measures.iter();
+            all.map(|measure| (measure.name.clone(), kinds(measure), hash_graph(&measure.rest))).collect::<Vec<_>>()
+        };
+        logs(one) == logs(other) && collects(one) == collects(other) && measures(one) == measures(other)
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -106,6 +208,7 @@ impl Elaborator<'_> {
         name: &Name,
         kind: LoopKind,
         scope: ScopeId,
+        variants: Vec<(Vec<usize>, ScopeId)>,
         batches: &[std::rc::Rc<Batches>],
         options: Options,
         span: Span,
@@ -178,6 +281,7 @@ impl Elaborator<'_> {
             name: path,
             kind,
             scope,
+            variants,
             feeds,
             length,
             on_nan: options.on_nan,
@@ -232,6 +336,9 @@ impl Elaborator<'_> {
     fn loop_options(&mut self, options: &[Argument], env: &Env) -> Options {
         let mut read = Options { length: None, clip: None, on_nan: OnNan::Stop };
         for option in options {
+            if self.option_of_later(option) {
+                continue;
+            }
             let value = self.expr(&option.value, env);
             let name = option.name.as_ref().map(|name| name.text.to_string());
             let span = option.value.span;
@@ -270,15 +377,6 @@ impl Elaborator<'_> {
                         "write `on_nan: \"stop\"`",
                     );
                 }
-                (Some(known @ ("precision" | "accumulate" | "checkpoint" | "keep")), _) => {
-                    self.fail_help(
-                        Code::NotYet,
-                        span,
-                        format!("the option `{known}` cannot run yet"),
-                        "not executable yet",
-                        format!("remove `{known}`"),
-                    );
-                }
                 (Some(other), _) => {
                     let at = option.name.as_ref().map_or(span, |name| name.span);
                     self.unknown_argument("train", other, at, OPTIONS);
@@ -298,8 +396,24 @@ impl Elaborator<'_> {
         read
     }
 
+    /// Options whose values, such as `every 5 epochs`, mean nothing yet.
+    fn option_of_later(&mut self, option: &Argument) -> bool {
+        let known = option.name.as_ref().map_or("", |name| &*name.text);
+        let later = matches!(known, "precision" | "accumulate" | "checkpoint" | "keep");
+        if later {
+            self.fail_help(
+                Code::NotYet,
+                option.value.span,
+                format!("the option `{known}` cannot run yet"),
+                "not executable yet",
+                format!("remove `{known}`"),
+            );
+        }
+        later
+    }
+
     /// The fields of a batch as inputs of the step.
-    fn feed(&mut self, scope: ScopeId, batches: &Batches) -> Value {
+    fn feed(&mut self, scope: ScopeId, batches: &Batches, rows: usize) -> Value {
         let number = self.scopes[scope.0].feeds.len();
         let symbol: Arc<str> = if number == 0 { "B".into() } else { format!("B{}", number + 1).into() };
         let schema = batches.split.data.schema.clone();
@@ -321,7 +435,7 @@ impl Elaborator<'_> {
             let value = self.add_input(scope, &field.name, ty, input);
             record.insert(field.name.as_str().into(), Value::Tensor(Tensor { scope, value, weak: false }));
         }
-        let batch = Some(batches.batch as i64);
+        let batch = Some(rows as i64);
         self.scope(scope).feeds.push(FeedScope { symbol, batch, ids: None, index: None });
         Value::Record(std::rc::Rc::new(record))
     }

@@ -233,7 +233,7 @@ impl Elaborator<'_> {
         let wanted: Option<HashSet<SlotId>> = over.map(|(value, _)| self.weights_of(value).into_values().collect());
         let mut seen = HashSet::new();
         let mut assigned = false;
-        let mut flat = None;
+        let (mut flat, mut blind) = (None, None);
         for (slot, state) in self.scopes[step.0].current.clone() {
             if wanted.as_ref().is_some_and(|wanted| !wanted.contains(&slot)) {
                 continue;
@@ -249,12 +249,15 @@ impl Elaborator<'_> {
                         }
                     }
                     Reason::Flat(op) => flat = Some(op.name),
+                    Reason::Blind(op, why) => blind = Some((op.name, why)),
                     _ => {}
                 }
             }
         }
         diagnostic.help = Some(if !seen.is_empty() {
             "remove what cuts the gradient on the way to what should learn".into()
+        } else if let Some((op, why)) = blind {
+            format!("no gradient flows through `{op}` to where it samples: {why}")
         } else if let Some(op) = flat {
             format!("`{op}` has no slope: its gradient is zero everywhere; use a smooth function instead")
         } else if assigned {
@@ -266,7 +269,7 @@ impl Elaborator<'_> {
     }
 
     /// Where an origin lies in the user's own file, or where it lies at all.
-    fn user_place(&self, origin: crate::graph::OriginId) -> Option<Span> {
+    pub fn user_place(&self, origin: crate::graph::OriginId) -> Option<Span> {
         let origin = &self.origins[origin.0 as usize];
         let own = |span: Span| !self.sources.file(span.source).is_library();
         origin

@@ -23,6 +23,8 @@ mod scope;
 mod signatures;
 mod slots;
 mod statements;
+#[cfg(test)]
+mod tests;
 mod value;
 mod views;
 
@@ -146,6 +148,8 @@ pub(crate) struct Elaborator<'a> {
     column_cache: Vec<((Rc<crate::data::Spec>, String), Value)>,
     /// The loop whose sources are evaluated is a `train`.
     training_loop: bool,
+    /// The expression of a `measure` is evaluated.
+    measuring: bool,
     /// The option `clip` of the loop at hand.
     clip: Option<f64>,
     /// Splits that some `train` reads, and where.
@@ -221,6 +225,7 @@ impl<'a> Elaborator<'a> {
             assigned_nets: Vec::new(),
             column_cache: Vec::new(),
             training_loop: false,
+            measuring: false,
             clip: None,
             train_reads: Vec::new(),
             pass_reads: Vec::new(),

@@ -79,7 +79,11 @@ impl Elaborator<'_> {
             if let Some(value) = self.binary_static(op, &left, &right, spans, span) {
                 return value;
             }
-            if !matches!((&left, &right), (Value::List(_), _) | (_, Value::List(_))) {
+            let counted = |size: &Value, other: &Value| {
+                matches!(size, Value::Size(_)) && (other.as_number().is_some() || matches!(other, Value::Size(_)))
+            };
+            let tensors = counted(&left, &right) || counted(&right, &left);
+            if !tensors && !matches!((&left, &right), (Value::List(_), _) | (_, Value::List(_))) {
                 return self.no_such_operation(op, &left, &right, spans);
             }
         }
@@ -337,6 +341,12 @@ impl Elaborator<'_> {
             (_, Value::Size(_), Value::Int(_) | Value::Size(_)) | (_, Value::Int(_), Value::Size(_)) => {
                 self.binary_sizes(op, &left.as_size()?, &right.as_size()?, spans, span)?
             }
+            (op, Value::Size(size), Value::Float(x)) if op.is_comparison() => {
+                binary_floats(op, self.witness(&size.clone(), span)? as f64, *x)?
+            }
+            (op, Value::Float(x), Value::Size(size)) if op.is_comparison() => {
+                binary_floats(op, *x, self.witness(&size.clone(), span)? as f64)?
+            }
             (_, a, b) => {
                 let (x, y) = (a.as_number(), b.as_number());
                 match (x, y) {
@@ -347,15 +357,18 @@ impl Elaborator<'_> {
         })
     }
 
-    pub fn static_equal(&self, a: &Value, b: &Value) -> Option<bool> {
+    pub fn static_equal(&mut self, a: &Value, b: &Value) -> Option<bool> {
         Some(match (a, b) {
             (Value::None, Value::None) => true,
             (Value::None, _) | (_, Value::None) => false,
             (Value::Text(a), Value::Text(b)) => a == b,
             (Value::Bool(a), Value::Bool(b)) => a == b,
             (Value::Quantity(a, u), Value::Quantity(b, v)) => a == b && u == v,
-            (Value::Size(a), Value::Size(b)) => a == b,
-            (Value::Size(_), Value::Int(_)) | (Value::Int(_), Value::Size(_)) => false,
+            (Value::Size(a), Value::Size(b)) if a == b => true,
+            (Value::Size(_), Value::Int(_) | Value::Size(_)) | (Value::Int(_), Value::Size(_)) => {
+                let difference = a.as_size()?.sub(&b.as_size()?).ok()?;
+                self.asked(&difference) == Some(0)
+            }
             (Value::List(a), Value::List(b)) => {
                 a.len() == b.len() && a.iter().zip(b.iter()).all(|(a, b)| self.static_equal(a, b) == Some(true))
             }
@@ -419,6 +432,20 @@ impl Elaborator<'_> {
 
     /// A static question about a size with symbols: answered by the witness.
     fn ask_sizes(&mut self, op: BinaryOp, a: &Size, b: &Size, span: Span) -> Option<Value> {
+        use BinaryOp::{Greater, GreaterEqual, Less, LessEqual};
+        let beyond = |size: &Size, by: i64| size.as_known()?.checked_add(by);
+        let question = match op {
+            GreaterEqual => beyond(b, 0).map(|least| (a, least, true)),
+            Greater => beyond(b, 1).map(|least| (a, least, true)),
+            Less => beyond(b, 0).map(|least| (a, least, false)),
+            LessEqual => beyond(b, 1).map(|least| (a, least, false)),
+            _ => None,
+        };
+        if let Some((size, least, wanted)) = question
+            && let Some(holds) = self.at_least(size, least)
+        {
+            return Some(Value::Bool(holds == wanted));
+        }
         let (a, b) = (self.witness(a, span)?, self.witness(b, span)?);
         self.binary_ints(op, a, b, [span, span], span)
     }

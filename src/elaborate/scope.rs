@@ -13,7 +13,7 @@ use super::value::Tensor;
 use crate::diagnostics::Frame;
 use crate::graph::{Attr, Attrs, Builder, DType, Graph, OriginId, Type, Value as GraphValue};
 use crate::ops::{self, Mismatch, Op};
-use crate::program::{ClockField, FlowInfo, FlowValue, HostInput, Input, Measure, Origin, SlotId, SlotKind};
+use crate::program::{ClockField, FlowInfo, FlowValue, Guard, HostInput, Input, Measure, Origin, SlotId, SlotKind};
 use crate::source::Span;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -31,8 +31,6 @@ pub enum ScopeKind {
     Init,
     /// One sample of a view.
     Sample,
-    /// The rest of a `measure`, after the statistics are merged.
-    Rest,
 }
 
 pub struct Scope {
@@ -52,11 +50,15 @@ pub struct Scope {
     pub logs: Vec<(String, Tensor)>,
     pub collects: Vec<(String, Tensor)>,
     pub measures: Vec<Measure>,
+    /// Values that stand for their mean over the batches in a `measure`.
+    pub batch_means: Vec<GraphValue>,
     /// Names of what was logged, measured or collected in vain.
     pub broken: Vec<Arc<str>>,
     /// Results read by later statements.
     pub yields: Vec<(GraphValue, FlowValue)>,
     pub feeds: Vec<FeedScope>,
+    /// What the elaboration assumed of the rows of a batch.
+    pub guards: Vec<Guard>,
     pub trained: IndexMap<SlotId, Span>,
     /// Slots written by `<-` anywhere in the body: never trained by default.
     pub assigned: Vec<SlotId>,
@@ -102,9 +104,11 @@ impl Scope {
             logs: Vec::new(),
             collects: Vec::new(),
             measures: Vec::new(),
+            batch_means: Vec::new(),
             broken: Vec::new(),
             yields: Vec::new(),
             feeds: Vec::new(),
+            guards: Vec::new(),
             trained: IndexMap::new(),
             assigned: Vec::new(),
             captured: Vec::new(),

@@ -93,15 +93,21 @@ impl Elaborator<'_> {
             {
                 return self.flow_statement(statement, env);
             }
-            StatementKind::Pool { .. } => self.not_yet("pool", span),
-            StatementKind::Flywheel { .. } => self.not_yet("flywheel", span),
+            StatementKind::Pool { name, .. } => {
+                env.bind(name.text.clone(), Value::Error);
+                self.not_yet("pool", span);
+            }
+            StatementKind::Flywheel { name, .. } => {
+                env.bind(name.text.clone(), Value::Error);
+                self.not_yet("flywheel", span);
+            }
             StatementKind::Choose { name, .. } => {
                 env.bind(name.text.clone(), Value::Error);
                 self.not_yet("choose", span);
             }
             StatementKind::Emit { .. } => self.not_yet("emit", span),
             StatementKind::Run { .. } => self.not_yet("run", span),
-            StatementKind::Study { .. } if self.at_flow_level() => {}
+            StatementKind::Study { .. } if self.at_flow_level() => self.not_yet("study", span),
             StatementKind::Use { .. }
             | StatementKind::Option { .. }
             | StatementKind::Param { .. }
@@ -151,7 +157,7 @@ impl Elaborator<'_> {
         }
     }
 
-    fn not_yet(&mut self, word: &str, span: Span) {
+    pub fn not_yet(&mut self, word: &str, span: Span) {
         self.fail_help(
             Code::NotYet,
             span,
@@ -167,6 +173,11 @@ impl Elaborator<'_> {
                 self.in_path(name.text.to_string(), |this| this.drawn_value(ty, value, env))
             } else {
                 let bound = self.named_value(&name.text, value, env);
+                // A `let` is what stands there at its line: what a state or weight holds now, whatever is written later.
+                let bound = match bound {
+                    Value::Cell(slot) => Value::Tensor(self.read_slot(slot, value.span)),
+                    other => other,
+                };
                 match ty {
                     Some(ty) => self.fit(ty, bound, env, &mut super::signatures::Bound::default(), value.span),
                     None => bound,
@@ -384,8 +395,8 @@ impl Elaborator<'_> {
         let items: Vec<(Arc<str>, &Expr)> = match (name, &value.kind) {
             (Some(name), _) => vec![(name.text.clone(), value)],
             (None, ExprKind::Record(items)) => items.iter().filter_map(record_item).collect(),
-            (None, _) => match super::expressions::pun_name(value) {
-                Some(name) => vec![(name, value)],
+            (None, _) => match value.own_name() {
+                Some(name) => vec![(name.clone(), value)],
                 None => {
                     self.fail(Code::Syntax, span, "what is logged needs a name", "write `log name = value`");
                     return;
@@ -483,7 +494,8 @@ impl Elaborator<'_> {
                 (name.text.clone(), Value::Template(template(TemplateKind::Module, name, params, inputs, result, body)))
             }
             StatementKind::Optimizer { name, params, inputs, clock, body } => {
-                let clock = clock.clone().map(|name| Param { span: name.span, name, ty: None, default: None });
+                let clock =
+                    clock.clone().map(|name| Param { span: name.span, name, pattern: None, ty: None, default: None });
                 let inputs: Vec<Param> = inputs.iter().cloned().chain(clock).collect();
                 let body = Arc::new(body.clone());
                 (
@@ -525,7 +537,7 @@ fn strong(tensor: super::value::Tensor) -> super::value::Tensor {
 fn record_item(item: &crate::syntax::RecordItem) -> Option<(Arc<str>, &Expr)> {
     match item {
         crate::syntax::RecordItem::Field { name, value } => Some((name.text.clone(), value)),
-        crate::syntax::RecordItem::Pun(expr) => Some((super::expressions::pun_name(expr)?, expr)),
+        crate::syntax::RecordItem::Pun(expr) => Some((expr.own_name()?.clone(), expr)),
         crate::syntax::RecordItem::Spread(_) => None,
     }
 }

@@ -10,7 +10,7 @@ use crate::ops::structure::CONSTANT;
 use crate::ops::{Gradient, Mismatch, Op, Vjp};
 
 use super::GradientError;
-use super::reach::{Flow, Reason, flow, reach};
+use super::reach::{Flow, Reason, blind, flow, reach};
 
 /// What a loss changes by when a value changes.
 #[derive(Clone, Debug, PartialEq)]
@@ -126,7 +126,9 @@ impl<'a> Walk<'a> {
         for at in (0..needed.len()).filter(|at| needed[*at]) {
             let node = self.node(at);
             let passes = !matches!(flow(node), Flow::Cut(_));
-            self.between[at] = passes && node.operands.iter().any(|operand| self.varies(*operand));
+            let mut operands = node.operands.iter().enumerate();
+            self.between[at] =
+                passes && operands.any(|(place, operand)| blind(node, place).is_none() && self.varies(*operand));
         }
     }
 
@@ -195,7 +197,9 @@ impl<'a> Walk<'a> {
         let (op, origin, name) = (node.op, node.origin, node.name.clone());
         let no_rule = |why| Err(GradientError::NoRule { op, why, node: name.clone(), origin });
         let parts = match &op.gradient {
-            Gradient::Rule(pull) => pull(&mut Vjp { builder: self.builder, node: id, cotangents: arrived }),
+            Gradient::Rule(pull) | Gradient::Except(_, _, pull) => {
+                pull(&mut Vjp { builder: self.builder, node: id, cotangents: arrived })
+            }
             Gradient::Structural if op.name == "gradient" => arrived.to_vec(),
             Gradient::Structural => return no_rule("it is not lifted or expanded yet"),
             Gradient::Zero(why) | Gradient::None(why) => return no_rule(why),

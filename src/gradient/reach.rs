@@ -16,6 +16,8 @@ pub enum Reason {
     Integer,
     /// The way leads through an op that is constant almost everywhere.
     Flat(&'static Op),
+    /// The way leads through an operand of an op to which its rule lets nothing flow, and why.
+    Blind(&'static Op, &'static str),
     /// The loss does not depend on it.
     NotUsed,
 }
@@ -35,11 +37,19 @@ pub(super) fn flow(node: &Node) -> Flow {
         _ if node.op == &STOP => Flow::Cut(Reason::Stopped(node.origin)),
         _ if node.op == &MAP_ROWS => Flow::Region,
         _ if node.op == &GRAD => Flow::Through,
-        Gradient::Rule(_) | Gradient::Structural if float => Flow::Through,
+        Gradient::Rule(_) | Gradient::Except(..) | Gradient::Structural if float => Flow::Through,
         // Reported when a cotangent arrives: nobody may take the missing rule for zeros.
         Gradient::None(_) if float => Flow::Through,
         Gradient::Zero(_) if float => Flow::Cut(Reason::Flat(node.op)),
         _ => Flow::Cut(Reason::Integer),
+    }
+}
+
+/// Why nothing flows to one operand of a node that lets cotangents through to the others.
+pub(super) fn blind(node: &Node, operand: usize) -> Option<Reason> {
+    match node.op.gradient {
+        Gradient::Except(at, why, _) if at == operand => Some(Reason::Blind(node.op, why)),
+        _ => None,
     }
 }
 
@@ -92,7 +102,13 @@ impl Reach {
             for user in graph.dag().neighbors_directed(from, Direction::Outgoing) {
                 let node = graph.node(user);
                 let uses = |operand: &Value| operand.node == from && out.is_none_or(|out| operand.out == out);
-                if seen[user.index()] || !self.used(user) || !node.operands.iter().any(uses) {
+                let uses: Vec<usize> = (0..node.operands.len()).filter(|at| uses(&node.operands[*at])).collect();
+                if seen[user.index()] || !self.used(user) || uses.is_empty() {
+                    continue;
+                }
+                // Another way may lead to the same node through an operand that passes.
+                if uses.iter().all(|at| blind(node, *at).is_some()) {
+                    cuts.extend(blind(node, uses[0]).map(|reason| (user, reason)));
                     continue;
                 }
                 seen[user.index()] = true;
@@ -158,7 +174,11 @@ fn reach_from(graph: &Graph, roots: &[(Value, Option<Reason>)]) -> Reach {
                     reach.note(graph, operand, reason);
                 }
             }
-            Flow::Through => node.operands.iter().for_each(|operand| reach.note(graph, *operand, best)),
+            Flow::Through => {
+                for (at, operand) in node.operands.iter().enumerate() {
+                    reach.note(graph, *operand, best.or_else(|| blind(node, at)));
+                }
+            }
             Flow::Cut(reason) => {
                 node.operands.iter().for_each(|operand| reach.note(graph, *operand, best.or(Some(reason))));
             }

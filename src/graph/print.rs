@@ -329,6 +329,7 @@ pub(super) fn statistic_name(statistic: Statistic) -> &'static str {
         Statistic::Sum => "sum",
         Statistic::Min => "min",
         Statistic::Max => "max",
+        Statistic::Squares => "squares",
     }
 }
 

@@ -212,7 +212,8 @@ impl<'a> Reader<'a> {
                 "sum" => Statistic::Sum,
                 "min" => Statistic::Min,
                 "max" => Statistic::Max,
-                other => return Err(format!("`{other}` is no statistic: sum, min, max")),
+                "squares" => Statistic::Squares,
+                other => return Err(format!("`{other}` is no statistic: sum, min, max, squares")),
             };
             statistics.push((kind, scope.value(cursor)?));
         }

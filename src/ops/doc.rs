@@ -28,6 +28,7 @@ pub fn entry(op: &Op) -> String {
 fn gradient(op: &Op) -> String {
     match op.gradient {
         Gradient::Rule(_) => "yes".into(),
+        Gradient::Except(at, why, _) => format!("yes, but for operand {at}: {why}"),
         Gradient::Zero(why) => format!("zero: {why}"),
         Gradient::None(why) => format!("none: {why}"),
         Gradient::Structural => "part of the gradient pass".into(),

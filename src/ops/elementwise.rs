@@ -412,7 +412,7 @@ pub static NOT: Op = Op {
     kernel: |call| result(loops::not(&call.inputs[0])),
     flops: ONE_EACH,
     domain: Domain::Special("bool operands"),
-    examples: &["not [true, false] == [false, true]"],
+    examples: &["(not [true, false]) == [false, true]"],
 };
 
 pub static CAST: Op = Op {

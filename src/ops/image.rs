@@ -13,6 +13,10 @@ use crate::kernels::{Elements, contiguous};
 
 pub const OPS: &[&Op] = &[&WARP, &WARP_GRADIENT, &CROP_RESIZE, &CROP_RESIZE_GRADIENT];
 
+/// Why no gradient flows to the places of `warp` and of `crop_resize`.
+const MATRIX: &str = "a sample has kinks at every pixel centre, so the map is drawn, not learned";
+const BOX: &str = "the pixels under the filter jump as the box moves, so the box is drawn, not learned";
+
 pub static WARP: Op = Op {
     name: "warp",
     doc: "Bilinear samples of the image under an affine map. The pixel in row `i`, column `j` of the result shows the \
@@ -29,7 +33,7 @@ pub static WARP: Op = Op {
         let size = [infer.one_size("warp", "height")?, infer.one_size("warp", "width")?];
         Ok(Types::from_elem(resized(image, size), 1))
     },
-    gradient: Gradient::Rule(|vjp| {
+    gradient: Gradient::Except(1, MATRIX, |vjp| {
         let Some(dy) = vjp.cotangents[0] else { return vec![None, None] };
         let (image, matrix, attrs) = (vjp.operand(0), vjp.operand(1), vjp.attrs());
         let rule = &mut *vjp.builder;
@@ -63,7 +67,7 @@ pub static WARP_GRADIENT: Op = Op {
         matrices(infer, "warp_gradient")?;
         Ok(Types::from_elem(resized(dy, infer.two_sizes("warp_gradient", "size")?), 1))
     },
-    gradient: Gradient::Rule(|vjp| {
+    gradient: Gradient::Except(1, MATRIX, |vjp| {
         let Some(g) = vjp.cotangents[0] else { return vec![None, None] };
         let (dy, matrix, attrs) = (vjp.operand(0), vjp.operand(1), vjp.attrs());
         let rule = &mut *vjp.builder;
@@ -103,7 +107,7 @@ pub static CROP_RESIZE: Op = Op {
         let size = [infer.one_size("crop_resize", "height")?, infer.one_size("crop_resize", "width")?];
         Ok(Types::from_elem(resized(image, size), 1))
     },
-    gradient: Gradient::Rule(|vjp| {
+    gradient: Gradient::Except(1, BOX, |vjp| {
         let Some(dy) = vjp.cotangents[0] else { return vec![None, None] };
         let (image, place) = (vjp.operand(0), vjp.operand(1));
         let rule = &mut *vjp.builder;
@@ -142,7 +146,7 @@ pub static CROP_RESIZE_GRADIENT: Op = Op {
         boxes(infer, "crop_resize_gradient")?;
         Ok(Types::from_elem(resized(dy, infer.two_sizes("crop_resize_gradient", "size")?), 1))
     },
-    gradient: Gradient::Rule(|vjp| {
+    gradient: Gradient::Except(1, BOX, |vjp| {
         let Some(g) = vjp.cotangents[0] else { return vec![None, None] };
         let (dy, place) = (vjp.operand(0), vjp.operand(1));
         let rule = &mut *vjp.builder;

@@ -26,6 +26,8 @@ mod tests;
 #[cfg(test)]
 mod tests_dense;
 #[cfg(test)]
+mod tests_examples;
+#[cfg(test)]
 mod tests_places;
 #[cfg(test)]
 mod tests_random;
@@ -122,6 +124,8 @@ pub struct Mismatch {
 pub enum Gradient {
     /// One cotangent an operand; none where nothing flows to it.
     Rule(fn(&mut Vjp<'_>) -> Vec<Option<Value>>),
+    /// The rule where nothing flows to the operand of type float at one position, and why.
+    Except(usize, &'static str, fn(&mut Vjp<'_>) -> Vec<Option<Value>>),
     /// Zero almost everywhere, and why: `piecewise constant`.
     Zero(&'static str),
     /// There is none, and why: `integer result`.

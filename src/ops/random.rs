@@ -57,7 +57,7 @@ pub static FOLD_KEY: Op = Op {
     kernel: |call| result(philox::fold_paths(&call.inputs[0], call.attrs.text("path").unwrap_or(""))),
     flops: NO_COST,
     domain: SPECIAL,
-    examples: &[],
+    examples: &["fold_key([1, 2], path: \"a\") == fold_key([1, 2], path: \"a\")"],
 };
 
 pub static FOLD_INDEX: Op = Op {
@@ -81,7 +81,7 @@ pub static FOLD_INDEX: Op = Op {
     kernel: |call| result(philox::fold_indices(&call.inputs[0], &call.inputs[1])),
     flops: NO_COST,
     domain: SPECIAL,
-    examples: &[],
+    examples: &["fold_index([1, 2], [3, 4]) == fold_index([1, 2], [3, 4])"],
 };
 
 pub static UNIFORM: Op = Op {
@@ -95,7 +95,7 @@ pub static UNIFORM: Op = Op {
     kernel: |call| draw(call, Draw::Uniform),
     flops: Flops(|cost| 10.0 * one_each(cost), "10 a number of the result"),
     domain: SPECIAL,
-    examples: &[],
+    examples: &["floor(uniform([1, 2], shape: [3], dtype: f64)) == [0.0, 0.0, 0.0]"],
 };
 
 pub static NORMAL: Op = Op {
@@ -109,7 +109,7 @@ pub static NORMAL: Op = Op {
     kernel: |call| draw(call, Draw::Normal),
     flops: Flops(|cost| 40.0 * one_each(cost), "40 a number of the result"),
     domain: SPECIAL,
-    examples: &[],
+    examples: &["is_finite(normal([1, 2], shape: [2], dtype: f64)) == [true, true]"],
 };
 
 pub static BITS: Op = Op {
@@ -123,7 +123,7 @@ pub static BITS: Op = Op {
     kernel: |call| draw(call, Draw::Bits),
     flops: Flops(|cost| 10.0 * one_each(cost), "10 a number of the result"),
     domain: SPECIAL,
-    examples: &[],
+    examples: &["bits([1, 2], shape: [2]) == bits([1, 2], shape: [2])"],
 };
 
 pub static PERMUTATION: Op = Op {
@@ -144,5 +144,5 @@ pub static PERMUTATION: Op = Op {
     },
     flops: NO_COST,
     domain: SPECIAL,
-    examples: &[],
+    examples: &["sort(cast(permutation([1, 2], size: 3), f64), axis: 0)[0] == [0.0, 1.0, 2.0]"],
 };

@@ -223,5 +223,5 @@ pub static ACCUMULATE: Op = Op {
     kernel: |call| result(loops::accumulate(call.inputs)),
     flops: Flops(|cost| one_each(cost) * cost.inputs.len().saturating_sub(1) as f64, "1 a number and addition"),
     domain: Domain::Uniform(-2.0, 2.0),
-    examples: &["[1.0, 2.0] + [3.0, 4.0] + [5.0, 6.0] == [9.0, 12.0]"],
+    examples: &["accumulate([1.0, 2.0], [3.0, 4.0], [5.0, 6.0]) == [9.0, 12.0]"],
 };

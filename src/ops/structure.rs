@@ -20,7 +20,7 @@ pub static INPUT: Op = Op {
     kernel: |_| bail!("the executor binds inputs itself"),
     flops: NO_COST,
     domain: Domain::Special("inputs are given"),
-    examples: &[],
+    examples: &["(|x| x)([1.0, 2.0]) == [1.0, 2.0]"],
 };
 
 pub static CONSTANT: Op = Op {
@@ -86,7 +86,7 @@ pub static SIZE: Op = Op {
     kernel: |call| check::result(Tensor::new(check::one_number(call.attrs, "size")? as i64, call.device)),
     flops: NO_COST,
     domain: Domain::Special("has no operands"),
-    examples: &[],
+    examples: &["size(3) == 3"],
 };
 
 pub static IOTA: Op = Op {
@@ -138,7 +138,7 @@ pub static GRADIENT: Op = Op {
     kernel: itself,
     flops: NO_COST,
     domain: Domain::Special("an identity that is named"),
-    examples: &[],
+    examples: &["gradient([1.0, 2.0], slot: \"w\") == [1.0, 2.0]"],
 };
 
 fn same(infer: &Infer<'_>) -> std::result::Result<Types, Mismatch> {
@@ -161,7 +161,7 @@ pub static GRAD: Op = Op {
     kernel: |_| bail!("`grad` is replaced by the graph of the gradient before anything runs"),
     flops: NO_COST,
     domain: Domain::Special("replaced before anything runs"),
-    examples: &[],
+    examples: &["(|x| grad(sum(x * x, axis: [0]), x))([3.0, 4.0]) == [6.0, 8.0]"],
 };
 
 fn infer_grad(infer: &Infer<'_>) -> std::result::Result<Types, Mismatch> {
@@ -189,7 +189,7 @@ pub static MAP_ROWS: Op = Op {
     kernel: |_| bail!("`map_rows` is run by the loader or lifted before anything runs"),
     flops: NO_COST,
     domain: Domain::Special("has a region"),
-    examples: &[],
+    examples: &["map_rows([[1.0, 2.0], [3.0, 4.0]], |row| sum(row, axis: [0])) == [3.0, 7.0]"],
 };
 
 fn infer_map_rows(infer: &Infer<'_>) -> std::result::Result<Types, Mismatch> {

@@ -88,11 +88,14 @@ pub fn differentiate_with(
             .map(|out| cotangents.get(&Value { node: id, out }).cloned())
             .map(|terms| terms.map(|terms| builder.accumulate(&terms)))
             .collect();
-        let Gradient::Rule(rule) = builder.graph().node(id).op.gradient else {
-            if let Some(Some(total)) = of_results.first() {
-                cotangents.insert(Value { node: id, out: 0 }, vec![*total]);
+        let rule = match builder.graph().node(id).op.gradient {
+            Gradient::Rule(rule) | Gradient::Except(_, _, rule) => rule,
+            _ => {
+                if let Some(Some(total)) = of_results.first() {
+                    cotangents.insert(Value { node: id, out: 0 }, vec![*total]);
+                }
+                continue;
             }
-            continue;
         };
         if of_results.iter().all(Option::is_none) {
             continue;
@@ -100,8 +103,12 @@ pub fn differentiate_with(
         let operands = builder.graph().node(id).operands.clone();
         let found = rule(&mut Vjp { builder: &mut builder, node: id, cotangents: &of_results });
         assert_eq!(found.len(), operands.len(), "one cotangent for each operand");
-        let op = builder.graph().node(id).op;
+        let whole = of_results[0].is_some();
         for (at, (operand, cotangent)) in operands.iter().zip(found).enumerate() {
+            let (op, float) = (builder.graph().node(id).op, builder.ty(*operand).dtype.is_float());
+            let excepted = matches!(op.gradient, Gradient::Except(except, ..) if except == at);
+            let declared = !whole || !float || cotangent.is_none() == excepted;
+            assert!(declared, "{}: a float operand without a cotangent is declared by `Except`", op.name);
             if let Some(cotangent) = cotangent {
                 let cotangent = alter(&mut builder, op, at, cotangent);
                 assert_eq!(builder.ty(cotangent), builder.ty(*operand), "a cotangent has its value's type");

@@ -15,7 +15,7 @@ use indexmap::IndexMap;
 
 use crate::diagnostics::{Code, Diagnostic, nearest};
 use crate::source::{Files, SourceId, SourceMap, Span, library_file, library_files};
-use crate::syntax::{File, Name, StatementKind, Text, UsePath, parse};
+use crate::syntax::{File, Name, StatementKind, Text, UsePath, Used, parse};
 
 pub use names::check_names;
 
@@ -41,6 +41,8 @@ pub enum Binding {
     Imported { module: usize, name: Arc<str>, span: Span },
     /// A whole file under one name.
     Namespace { module: usize },
+    /// What the compiler gives, under another name.
+    Builtin { name: Arc<str> },
 }
 
 /// Parses the entry and, transitively, what it imports.
@@ -84,7 +86,7 @@ impl Loader<'_> {
         self.loading.push((at, None));
         for (index, statement) in file.statements.iter().enumerate() {
             match &statement.kind {
-                StatementKind::Use { path, names } => self.import(at, path, names),
+                StatementKind::Use { path, names, alias } => self.import(at, path, names, alias.as_ref()),
                 other => {
                     if let Some(name) = declared(other) {
                         self.declare(at, name, index);
@@ -116,10 +118,10 @@ impl Loader<'_> {
         self.modules[module].names.insert(name.text.clone(), Binding::Declaration(index));
     }
 
-    fn import(&mut self, module: usize, path: &UsePath, names: &[Name]) {
+    fn import(&mut self, module: usize, path: &UsePath, names: &[Used], alias: Option<&Name>) {
         match path {
-            UsePath::File(text) => self.import_file(module, text, names),
-            UsePath::Library(segments) => self.import_library(module, segments, names),
+            UsePath::File(text) => self.import_file(module, text, names, alias),
+            UsePath::Library(segments) => self.import_library(module, segments, names, alias),
         }
     }
 
@@ -127,21 +129,48 @@ impl Loader<'_> {
         self.modules[module].names.insert(name.text.clone(), binding);
     }
 
-    /// `use std.loss.barlow_twins`, `use std.view.{crop, blur}`.
-    fn import_library(&mut self, module: usize, segments: &[Name], names: &[Name]) {
+    /// `use std.loss.barlow_twins`, `use std.view.{crop, blur as soften}`, `use std.loss as losses`.
+    fn import_library(&mut self, module: usize, segments: &[Name], names: &[Used], alias: Option<&Name>) {
         let folder: Vec<&str> = segments.iter().skip(1).map(|name| &*name.text).collect();
+        if let (true, Some(alias)) = (names.is_empty(), alias)
+            && let Some(at) = self.library_folder(&folder)
+        {
+            return self.bind(module, alias, Binding::Namespace { module: at });
+        }
         if names.is_empty() {
             let Some((last, before)) = segments.split_last().filter(|(_, before)| !before.is_empty()) else { return };
             let before: Vec<&str> = before.iter().skip(1).map(|name| &*name.text).collect();
-            return self.import_name(module, &before, last);
+            return self.import_name(module, &before, &Used { name: last.clone(), alias: alias.cloned() });
         }
         for name in names {
             self.import_name(module, &folder, name);
         }
     }
 
+    /// A place of the library as one file that holds its names; none where nothing stands there.
+    fn library_folder(&mut self, folder: &[&str]) -> Option<usize> {
+        let place = folder.join("/");
+        let shown = format!("std/{place}/");
+        if let Some(at) = self.by_name.get(&shown) {
+            return Some(*at);
+        }
+        let here: Vec<&str> =
+            library_names().iter().filter(|(have, _)| *have == place).map(|(_, name)| name.as_str()).collect();
+        if here.is_empty() {
+            return None;
+        }
+        let source = self.sources.add(shown.clone(), None, "");
+        let at = self.module(source);
+        for name in here {
+            let name = Name { text: name.into(), span: Span::new(source, 0, 0) };
+            self.import_name(at, folder, &Used { name, alias: None });
+        }
+        Some(at)
+    }
+
     /// `name` of the library's `folder`: declared in `folder.ssl`, in `folder/name.ssl`, or a builtin source of data.
-    fn import_name(&mut self, module: usize, folder: &[&str], name: &Name) {
+    fn import_name(&mut self, module: usize, folder: &[&str], used: &Used) {
+        let name = &used.name;
         let joined = folder.join("/");
         let own = format!("{joined}/{}.ssl", name.text);
         let shared = format!("{joined}.ssl");
@@ -149,16 +178,17 @@ impl Loader<'_> {
             if let Some(found) = self.library(&path)
                 && self.modules[found].names.contains_key(&name.text)
             {
-                return self.bind(
-                    module,
-                    name,
-                    Binding::Imported { module: found, name: name.text.clone(), span: name.span },
-                );
+                let binding = Binding::Imported { module: found, name: name.text.clone(), span: used.bound().span };
+                return self.bind(module, used.bound(), binding);
             }
         }
         let is_source = joined == "data" && crate::data::sources().iter().any(|row| *row.name == *name.text);
-        if !is_source {
-            self.unknown_import(&joined, name);
+        match &used.alias {
+            _ if !is_source => self.unknown_import(&joined, name),
+            Some(alias) => {
+                self.bind(module, alias, Binding::Builtin { name: name.text.clone() });
+            }
+            None => {}
         }
     }
 
@@ -190,7 +220,7 @@ impl Loader<'_> {
     }
 
     /// `use "./worlds.ssl"`: names of it, or the whole file under its stem.
-    fn import_file(&mut self, module: usize, written: &Text, names: &[Name]) {
+    fn import_file(&mut self, module: usize, written: &Text, names: &[Used], alias: Option<&Name>) {
         let from = self.modules[module].file.source;
         let folder = self.sources.file(from).folder.clone().unwrap_or_default();
         let path = normal(&folder.join(&*written.text));
@@ -199,7 +229,7 @@ impl Loader<'_> {
             if let Some(start) = self.loading.iter().position(|(have, _)| *have == at) {
                 return self.cycle(start, written.span);
             }
-            return self.bind_file(module, at, written, names);
+            return self.bind_file(module, at, written, names, alias);
         }
         let text = match self.files.read(&path) {
             Ok(text) => text,
@@ -210,7 +240,7 @@ impl Loader<'_> {
             last.1 = Some(written.span);
         }
         let at = self.module(source);
-        self.bind_file(module, at, written, names);
+        self.bind_file(module, at, written, names, alias);
     }
 
     fn unreadable(&mut self, shown: &str, span: Span, error: &std::io::Error) {
@@ -240,18 +270,20 @@ impl Loader<'_> {
         self.diagnostics.push(diagnostic.help("move what both need into a third file"));
     }
 
-    fn bind_file(&mut self, module: usize, at: usize, written: &Text, names: &[Name]) {
+    fn bind_file(&mut self, module: usize, at: usize, written: &Text, names: &[Used], alias: Option<&Name>) {
         if names.is_empty() {
             let stem = Path::new(&*written.text)
                 .file_stem()
                 .map(|stem| stem.to_string_lossy().into_owned())
                 .unwrap_or_default();
-            let name = Name { text: stem.as_str().into(), span: written.span };
-            return self.bind(module, &name, Binding::Namespace { module: at });
+            let stem = Name { text: stem.as_str().into(), span: written.span };
+            return self.bind(module, alias.unwrap_or(&stem), Binding::Namespace { module: at });
         }
-        for name in names {
+        for used in names {
+            let name = &used.name;
             if self.modules[at].names.contains_key(&name.text) {
-                self.bind(module, name, Binding::Imported { module: at, name: name.text.clone(), span: name.span });
+                let span = used.bound().span;
+                self.bind(module, used.bound(), Binding::Imported { module: at, name: name.text.clone(), span });
                 continue;
             }
             let known: Vec<Arc<str>> = self.modules[at].names.keys().cloned().collect();

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::{Modules, library_names, walk};
 use crate::diagnostics::{Code, Diagnostic, nearest};
 use crate::source::Span;
-use crate::syntax::{File, Name, Pattern, Statement, StatementKind, UsePath};
+use crate::syntax::{File, Name, Pattern, Statement, StatementKind, UsePath, Used};
 
 /// Names that are used and never bound. `builtins` are the names that the compiler gives.
 pub fn check_names(modules: &Modules, builtins: &[&str]) -> Vec<Diagnostic> {
@@ -27,7 +27,7 @@ pub fn check_names(modules: &Modules, builtins: &[&str]) -> Vec<Diagnostic> {
 /// What a predicate of `over` and `using … where` may ask of a weight.
 pub(super) const PREDICATE: &[&str] = &["rank", "path", "name", "size"];
 /// Words of the language that are read as names.
-const WORDS: &[&str] = &["every"];
+const WORDS: &[&str] = &["every", "lowest", "highest"];
 /// What other languages call it.
 const FOREIGN: &[(&str, &str)] = &[
     ("None", "none"),
@@ -200,10 +200,11 @@ pub(super) fn bound_by(kind: &StatementKind) -> Vec<&Name> {
     match kind {
         StatementKind::Let { pattern, .. } => names_of(pattern),
         StatementKind::Choose { name, .. } | StatementKind::Flywheel { name, .. } => vec![name],
-        StatementKind::Use { path: UsePath::Library(path), names } if names.is_empty() => {
+        StatementKind::Use { names, alias: Some(alias), .. } if names.is_empty() => vec![alias],
+        StatementKind::Use { path: UsePath::Library(path), names, .. } if names.is_empty() => {
             path.last().into_iter().collect()
         }
-        StatementKind::Use { names, .. } => names.iter().collect(),
+        StatementKind::Use { names, .. } => names.iter().map(Used::bound).collect(),
         other => super::declared(other).into_iter().collect(),
     }
 }
@@ -211,7 +212,7 @@ pub(super) fn bound_by(kind: &StatementKind) -> Vec<&Name> {
 /// `use "./worlds.ssl"` binds `worlds`, whether the file could be read or not.
 fn namespace(kind: &StatementKind) -> Option<Arc<str>> {
     match kind {
-        StatementKind::Use { path: UsePath::File(file), names } if names.is_empty() => {
+        StatementKind::Use { path: UsePath::File(file), names, alias: None } if names.is_empty() => {
             Path::new(&*file.text).file_stem().map(|stem| stem.to_string_lossy().into())
         }
         _ => None,

@@ -201,7 +201,10 @@ fn body(
 /// Parameters and the sizes that they mention; then what their types and defaults compute from them.
 fn signature(checker: &mut Checker<'_>, params: &[Param], inputs: &[Param], result: Option<&TypeExpr>) {
     let all = || params.iter().chain(inputs);
-    all().for_each(|param| checker.bind(&param.name.text));
+    for param in all() {
+        checker.bind(&param.name.text);
+        param.pattern.iter().for_each(|pattern| checker.bind_pattern(pattern));
+    }
     let types: Vec<&TypeExpr> = all().filter_map(|param| param.ty.as_ref()).chain(result).collect();
     types.iter().for_each(|ty| bind_sizes(checker, ty));
     types.into_iter().for_each(|ty| sizes(checker, ty, true));
@@ -339,15 +342,25 @@ fn expr(checker: &mut Checker<'_>, value: &Expr) {
             }
         }
         ExprKind::Field { base, .. } => expr(checker, base),
-        ExprKind::Range { start, end } => {
-            optional(checker, start.as_deref());
-            optional(checker, end.as_deref());
+        ExprKind::Range { start, end, step } => {
+            for part in [start, end, step] {
+                optional(checker, part.as_deref());
+            }
         }
         ExprKind::If { condition, then, otherwise } => {
             expr(checker, condition);
             block(checker, then);
             otherwise.iter().for_each(|otherwise| block(checker, otherwise));
         }
+    }
+}
+
+/// A source, or what may be a transform of a data set: a bare name behind their `label:` is a field.
+fn reads_data(callee: &Expr) -> bool {
+    match &callee.kind {
+        ExprKind::Field { .. } => true,
+        ExprKind::Name(name) => crate::data::source(name).is_some(),
+        _ => false,
     }
 }
 
@@ -364,6 +377,7 @@ fn call(checker: &mut Checker<'_>, whole: &Expr, callee: &Expr, arguments: &[Arg
             // A bare name is a field there.
             (ExprKind::Lambda { .. }, "by" | "per" | "stratified" | "fit") => expr(checker, &argument.value),
             (_, "by" | "per" | "stratified" | "fit") => {}
+            (ExprKind::Name(_), "on" | "label" | "target" | "field") if reads_data(callee) => {}
             (ExprKind::Name(name), "axis") if checker.axes.contains(name) => {}
             _ if selects => predicate(checker, |checker| expr(checker, &argument.value)),
             _ => expr(checker, &argument.value),

@@ -26,6 +26,8 @@ const BLOCK_ROWS: usize = 16;
 
 /// What one step gets from its sources.
 pub struct Batch {
+    /// Which of the loop's elaborations it is for.
+    pub version: usize,
     pub plan: Arc<Plan>,
     /// Parallel to the step's inputs: fields, ids and indices that the step itself reads.
     pub inputs: Vec<Option<Tensor>>,
@@ -39,27 +41,62 @@ pub struct Batch {
 pub struct Feeder<'a> {
     program: &'a Program,
     looped: &'a Loop,
-    prepared: Arc<Prepared>,
+    /// The loop's step, then its variants.
+    versions: Vec<Version>,
     sets: Vec<Opened>,
     counts: Vec<usize>,
     zip: Zip,
     keys: LoopKeys,
+    device: Device,
+}
+
+/// One elaboration of a loop's body, ready to be fed.
+struct Version {
+    /// The rows of each feed that it alone is for.
+    rows: Option<Vec<usize>>,
+    prepared: Arc<Prepared>,
     /// Symbols that do not depend on the batch.
     bindings: Bindings,
-    device: Device,
     by_rows: bool,
     /// Some field's records differ in size, so that each is a block of its own.
     ragged: bool,
+}
+
+impl Version {
+    fn new(looped: &Loop, rows: Option<Vec<usize>>, prepared: Arc<Prepared>, bindings: Bindings) -> Version {
+        let symbols: Vec<&str> = looped.feeds.iter().map(|feed| &*feed.symbol).collect();
+        let by_rows = splits_by_rows(&prepared, &symbols);
+        let mut version = Version { rows, prepared, bindings, by_rows, ragged: false };
+        version.ragged = (0..version.prepared.step.inputs.len()).any(|at| version.open_sizes(at));
+        version
+    }
+
+    /// Whether an input is a field of which the records have sizes of their own.
+    fn open_sizes(&self, at: usize) -> bool {
+        let step = &self.prepared.step;
+        matches!(step.inputs[at], Input::Field { .. })
+            && step.graph.ty(step.graph.inputs[at]).shape.iter().skip(1).any(|size| size.bind(&self.bindings).is_none())
+    }
+
+    /// How the rows of all feeds are cut: every feed into the same number of blocks.
+    fn blocks(&self, rows: &[Vec<usize>]) -> Vec<Vec<Range<usize>>> {
+        let longest = rows.iter().map(Vec::len).max().unwrap_or(0);
+        let shortest = rows.iter().map(Vec::len).min().unwrap_or(0);
+        let block = if self.ragged { 1 } else { BLOCK_ROWS };
+        let count = if self.by_rows { longest.div_ceil(block).min(shortest).max(1) } else { 1 };
+        (0..count)
+            .map(|at| rows.iter().map(|rows| at * rows.len() / count..(at + 1) * rows.len() / count).collect())
+            .collect()
+    }
 }
 
 impl<'a> Feeder<'a> {
     pub fn new(
         program: &'a Program,
         looped: &'a Loop,
-        prepared: Arc<Prepared>,
+        versions: Vec<(Arc<Prepared>, Bindings)>,
         sets: Vec<Opened>,
         keys: LoopKeys,
-        bindings: Bindings,
         device: &Device,
     ) -> Result<Feeder<'a>, Fault> {
         let counts: Vec<usize> = looped
@@ -75,23 +112,11 @@ impl<'a> Feeder<'a> {
             LoopKind::Pass => Short::Keep,
         };
         let zip = Zip::new(keys.base, sizes.collect(), short).map_err(|error| data(looped, error))?;
-        let symbols: Vec<&str> = looped.feeds.iter().map(|feed| &*feed.symbol).collect();
-        let by_rows = splits_by_rows(&prepared, &symbols);
-        let mut feeder = Feeder {
-            program,
-            looped,
-            prepared,
-            sets,
-            counts,
-            zip,
-            keys,
-            bindings,
-            device: device.clone(),
-            by_rows,
-            ragged: false,
-        };
-        feeder.ragged = (0..feeder.prepared.step.inputs.len()).any(|at| feeder.open_sizes(at));
-        Ok(feeder)
+        let rows = std::iter::once(None).chain(looped.variants.iter().map(|variant| Some(variant.rows.clone())));
+        let versions = rows.zip(versions);
+        let versions =
+            versions.map(|(rows, (prepared, bindings))| Version::new(looped, rows, prepared, bindings)).collect();
+        Ok(Feeder { program, looped, versions, sets, counts, zip, keys, device: device.clone() })
     }
 
     /// Batches of one pass over the first feed.
@@ -108,12 +133,13 @@ impl<'a> Feeder<'a> {
     pub fn batch(&mut self, step: u64) -> Result<Batch, Fault> {
         let rows: Vec<Vec<usize>> = self.zip.rows(step).into_iter().map(<[usize]>::to_vec).collect();
         let epoch = self.steps_per_epoch().map_or(0, |steps| step / steps.max(1));
-        let whole: Vec<Range<usize>> = rows.iter().map(|rows| 0..rows.len()).collect();
-        let plan = self.plan(&rows, &whole)?;
-        let blocks = self.blocks(&rows);
-        let parts = self.parts(&rows, &blocks, &plan, epoch)?;
+        let at = self.version_for(&rows);
+        let version = &self.versions[at];
+        let plan = self.whole_plan(version, &rows)?;
+        let blocks = version.blocks(&rows);
+        let parts = self.parts(version, &rows, &blocks, &plan, epoch)?;
         let join = |tensors: Vec<Tensor>, want: Option<&[usize]>| self.join(tensors, want);
-        let mut inputs = vec![None; self.prepared.step.inputs.len()];
+        let mut inputs = vec![None; version.prepared.step.inputs.len()];
         for (at, _) in &plan.step.inputs {
             let tensors: Vec<Tensor> = parts.iter().filter_map(|part| part.inputs[*at].clone()).collect();
             if !tensors.is_empty() {
@@ -127,35 +153,31 @@ impl<'a> Feeder<'a> {
                 join(tensors, types[out].map(|concrete| concrete.shape.as_slice()))
             })
             .collect::<Result<_, _>>()?;
-        Ok(Batch { plan, inputs, passed, rows: rows.first().map_or(0, Vec::len) })
+        Ok(Batch { version: at, plan, inputs, passed, rows: rows.first().map_or(0, Vec::len) })
     }
 
-    /// How the rows of all feeds are cut: every feed into the same number of blocks.
-    fn blocks(&self, rows: &[Vec<usize>]) -> Vec<Vec<Range<usize>>> {
-        let longest = rows.iter().map(Vec::len).max().unwrap_or(0);
-        let shortest = rows.iter().map(Vec::len).min().unwrap_or(0);
-        let block = if self.ragged { 1 } else { BLOCK_ROWS };
-        let count = if self.by_rows { longest.div_ceil(block).min(shortest).max(1) } else { 1 };
-        (0..count)
-            .map(|at| rows.iter().map(|rows| at * rows.len() / count..(at + 1) * rows.len() / count).collect())
-            .collect()
+    /// The variant that is for these rows alone, else the loop's own step.
+    fn version_for(&self, rows: &[Vec<usize>]) -> usize {
+        let lengths: Vec<usize> = rows.iter().map(Vec::len).collect();
+        self.versions.iter().position(|version| version.rows.as_ref() == Some(&lengths)).unwrap_or(0)
     }
 
     /// All blocks, each read and run by whichever thread is free.
     fn parts(
         &self,
+        version: &Version,
         rows: &[Vec<usize>],
         blocks: &[Vec<Range<usize>>],
         plan: &Plan,
         epoch: u64,
     ) -> Result<Vec<Part>, Fault> {
         if let [block] = blocks {
-            return Ok(vec![self.part(rows, block, plan, epoch)?]);
+            return Ok(vec![self.part(version, rows, block, plan, epoch)?]);
         }
         let done: Vec<Mutex<Option<Result<Part, Fault>>>> = blocks.iter().map(|_| Mutex::new(None)).collect();
         par::for_blocks(blocks.len(), 1, |range| {
             for at in range {
-                let part = self.part(rows, &blocks[at], plan, epoch);
+                let part = self.part(version, rows, &blocks[at], plan, epoch);
                 *done[at].lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(part);
             }
         });
@@ -167,14 +189,22 @@ impl<'a> Feeder<'a> {
             .collect()
     }
 
-    fn part(&self, rows: &[Vec<usize>], block: &[Range<usize>], whole: &Plan, epoch: u64) -> Result<Part, Fault> {
-        let plan = self.plan(rows, block)?;
-        let step = &self.prepared.step;
+    fn part(
+        &self,
+        version: &Version,
+        rows: &[Vec<usize>],
+        block: &[Range<usize>],
+        whole: &Plan,
+        epoch: u64,
+    ) -> Result<Part, Fault> {
+        let bindings = self.bindings_of(version, rows, block)?;
+        let plan = version.prepared.part_plan(&bindings, &self.program.origins)?;
+        let step = &version.prepared.step;
         let mut inputs: Vec<Option<Tensor>> = vec![None; step.inputs.len()];
         let wanted = plan.loader.inputs.iter().chain(&whole.step.inputs).map(|(at, _)| *at);
         for at in wanted {
             if inputs[at].is_none() {
-                inputs[at] = self.input(at, rows, block, epoch)?;
+                inputs[at] = self.input(version, at, rows, block, epoch)?;
             }
         }
         let device = &Device::Cpu;
@@ -195,12 +225,13 @@ impl<'a> Feeder<'a> {
     /// The tensor of one input for some rows; none for inputs that do not come from a source.
     fn input(
         &self,
+        version: &Version,
         at: usize,
         rows: &[Vec<usize>],
         block: &[Range<usize>],
         epoch: u64,
     ) -> Result<Option<Tensor>, Fault> {
-        let step = &self.prepared.step;
+        let step = &version.prepared.step;
         let rows_of = |feed: usize| &rows[feed][block[feed].clone()];
         let made = match &step.inputs[at] {
             Input::Field { feed, field } => {
@@ -208,7 +239,7 @@ impl<'a> Feeder<'a> {
                 let set = &self.sets[*feed];
                 let column = set.read(&looped.split, field, rows).map_err(|error| data(self.looped, error))?;
                 let ty = step.graph.ty(step.graph.inputs[at]);
-                let dims = self.field_dims(*feed, field, ty, rows)?;
+                let dims = self.field_dims(version, *feed, field, ty, rows)?;
                 column_tensor(column, ty.dtype, &dims)
             }
             Input::Ids { feed } => {
@@ -233,9 +264,16 @@ impl<'a> Feeder<'a> {
     }
 
     /// The sizes of a field for some rows: those of its type, and where it leaves one open, those of the record.
-    fn field_dims(&self, feed: usize, field: &str, ty: &Type, rows: &[usize]) -> Result<Vec<usize>, Fault> {
+    fn field_dims(
+        &self,
+        version: &Version,
+        feed: usize,
+        field: &str,
+        ty: &Type,
+        rows: &[usize],
+    ) -> Result<Vec<usize>, Fault> {
         let known: Option<Vec<usize>> =
-            ty.shape.iter().skip(1).map(|size| size.bind(&self.bindings).map(|n| n as usize)).collect();
+            ty.shape.iter().skip(1).map(|size| size.bind(&version.bindings).map(|n| n as usize)).collect();
         let rest = match (known, rows.first()) {
             (Some(known), _) => known,
             (None, Some(row)) => self.sets[feed]
@@ -246,36 +284,34 @@ impl<'a> Feeder<'a> {
         Ok(std::iter::once(rows.len()).chain(rest).collect())
     }
 
-    /// Whether an input is a field of which the records have sizes of their own.
-    fn open_sizes(&self, at: usize) -> bool {
-        let step = &self.prepared.step;
-        matches!(step.inputs[at], Input::Field { .. })
-            && step.graph.ty(step.graph.inputs[at]).shape.iter().skip(1).any(|size| size.bind(&self.bindings).is_none())
-    }
-
-    /// The plan for some rows of each feed.
-    fn plan(&self, rows: &[Vec<usize>], block: &[Range<usize>]) -> Result<Arc<Plan>, Fault> {
-        let mut bindings = self.bindings.clone();
+    /// The numbers behind the symbols for some rows of each feed.
+    fn bindings_of(&self, version: &Version, rows: &[Vec<usize>], block: &[Range<usize>]) -> Result<Bindings, Fault> {
+        let mut bindings = version.bindings.clone();
         for (feed, range) in self.looped.feeds.iter().zip(block) {
             bindings.insert(feed.symbol.clone(), range.len() as i64);
         }
-        if self.ragged {
-            let step = &self.prepared.step;
+        if version.ragged {
+            let step = &version.prepared.step;
             for (at, input) in step.inputs.iter().enumerate() {
                 let Input::Field { feed, field } = input else { continue };
                 let ty = step.graph.ty(step.graph.inputs[at]);
-                let dims = self.field_dims(*feed, field, ty, &rows[*feed][block[*feed].clone()])?;
+                let dims = self.field_dims(version, *feed, field, ty, &rows[*feed][block[*feed].clone()])?;
                 bind_sizes(&mut bindings, ty, &dims);
             }
         }
-        self.prepared.plan(&bindings, &self.program.origins)
+        Ok(bindings)
+    }
+
+    fn whole_plan(&self, version: &Version, rows: &[Vec<usize>]) -> Result<Arc<Plan>, Fault> {
+        let whole: Vec<Range<usize>> = rows.iter().map(|rows| 0..rows.len()).collect();
+        let bindings = self.bindings_of(version, rows, &whole)?;
+        version.prepared.plan(&bindings, &self.program.origins)
     }
 
     /// The plan of the first step: what a stage costs is told before it starts.
     pub fn first_plan(&mut self) -> Result<Arc<Plan>, Fault> {
         let rows: Vec<Vec<usize>> = self.zip.rows(0).into_iter().map(<[usize]>::to_vec).collect();
-        let whole: Vec<Range<usize>> = rows.iter().map(|rows| 0..rows.len()).collect();
-        self.plan(&rows, &whole)
+        self.whole_plan(&self.versions[self.version_for(&rows)], &rows)
     }
 
     /// Blocks one after the other, on the device. What has the size of the whole already does not depend on the rows.

@@ -11,7 +11,7 @@ use crate::diagnostics::{Code, Diagnostic};
 use crate::events::{Event, Number, StageKind};
 use crate::graph::Bindings;
 use crate::plan::Plan;
-use crate::program::{Length, Loop, LoopKind, OnNan, SlotKind, Step};
+use crate::program::{Call, Length, Loop, LoopKind, OnNan, SlotKind, Step};
 
 use super::batch::{Batch, Feeder};
 use super::executor::execute;
@@ -31,12 +31,26 @@ const PROGRESS: Duration = Duration::from_millis(200);
 /// How a loop goes on: what stays the same from step to step.
 struct Course<'a> {
     looped: &'a Loop,
-    prepared: Arc<Prepared>,
+    /// The loop's step, then its variants.
+    versions: Vec<Version<'a>>,
     keys: LoopKeys,
-    flows: Vec<Tensor>,
     steps: u64,
     epochs: u64,
     steps_per_epoch: u64,
+}
+
+/// One elaboration of a loop's body with what it is called with.
+struct Version<'a> {
+    call: &'a Call,
+    prepared: Arc<Prepared>,
+    flows: Vec<Tensor>,
+}
+
+impl Course<'_> {
+    /// The step that names what the loop says.
+    fn said(&self) -> &Step {
+        &self.versions[0].prepared.step
+    }
 }
 
 /// What has come of it so far.
@@ -96,15 +110,18 @@ impl Runtime<'_> {
     /// Runs a loop to its end, or to an interruption. Returns whether it was interrupted.
     pub(super) fn run_loop(&mut self, looped: &Loop, place: &Place) -> Result<bool, Fault> {
         let placed = |fault| fault::placed(fault, looped.span, "in this loop");
-        let prepared = self.prepared(&looped.call.step)?;
-        let flows = self.flow_tensors(&looped.call.flows)?;
         let keys = place.enter_loop(&looped.name);
-        let bindings = self.loop_bindings(&prepared.step, &flows);
+        let calls = std::iter::once(&looped.call).chain(looped.variants.iter().map(|variant| &variant.call));
+        let versions = calls.map(|call| self.version(call)).collect::<Result<Vec<_>, Fault>>()?;
+        let bound = |version: &Version<'_>| {
+            (version.prepared.clone(), self.loop_bindings(&version.prepared.step, &version.flows))
+        };
+        let fed = versions.iter().map(bound).collect();
         let sets = looped.feeds.iter().map(|feed| self.open(feed.source)).collect::<Result<_, _>>().map_err(placed)?;
-        let mut feeder = Feeder::new(self.program, looped, prepared.clone(), sets, keys, bindings, &self.device)?;
+        let mut feeder = Feeder::new(self.program, looped, fed, sets, keys, &self.device)?;
         let (epochs, steps) = length(&looped.length, feeder.steps_per_epoch());
         let steps_per_epoch = feeder.steps_per_epoch().unwrap_or(steps).max(1);
-        let course = Course { looped, prepared: prepared.clone(), keys, flows, steps, epochs, steps_per_epoch };
+        let course = Course { looped, versions, keys, steps, epochs, steps_per_epoch };
 
         memory::reset_peak();
         let held = memory::held();
@@ -112,7 +129,7 @@ impl Runtime<'_> {
         check_memory(&plan, &looped.name, &self.program.origins, &self.device).map_err(placed)?;
         self.say_started(&course, &feeder, &plan)?;
 
-        let mut tally = Tally::new(&prepared.step);
+        let mut tally = Tally::new(course.said());
         if looped.feeds.is_empty() {
             // Nothing is read, so a thread that reads ahead would only cost a hand-over a step.
             self.steps(&course, &mut |step| feeder.batch(step), &mut tally).map_err(placed)?;
@@ -120,6 +137,10 @@ impl Runtime<'_> {
             self.steps_ahead(&course, feeder, &mut tally).map_err(placed)?;
         }
         self.finish(&course, tally, &plan, held).map_err(placed)
+    }
+
+    fn version<'c>(&mut self, call: &'c Call) -> Result<Version<'c>, Fault> {
+        Ok(Version { call, prepared: self.prepared(&call.step)?, flows: self.flow_tensors(&call.flows)? })
     }
 
     fn loop_bindings(&self, step: &Step, flows: &[Tensor]) -> Bindings {
@@ -203,15 +224,16 @@ impl Runtime<'_> {
         step: u64,
         tally: &mut Tally<'s>,
     ) -> Result<(), Fault> {
-        let (looped, compiled, plan) = (course.looped, &course.prepared.step, &batch.plan);
+        let version = &course.versions[batch.version];
+        let (looped, compiled, plan) = (course.looped, &version.prepared.step, &batch.plan);
         let clock = clock(course, step);
-        let host = host::evaluate(&compiled.host, &clock, &course.flows)?;
+        let host = host::evaluate(&compiled.host, &clock, &version.flows)?;
         let given = Given {
             store: &self.store,
-            slots: &looped.call.slots,
+            slots: &version.call.slots,
             batch: &batch.inputs,
             host: &host,
-            flows: &course.flows,
+            flows: &version.flows,
             step_key: course.keys.step(step),
             epoch_key: course.keys.epoch(step / course.steps_per_epoch),
             named: None,
@@ -252,7 +274,7 @@ impl Runtime<'_> {
         tally.sums.iter_mut().zip(&logs).for_each(|(sum, value)| *sum += value);
         tally.last = logs;
         for (formal, tensor) in commits {
-            match looped.call.slots.get(formal.0) {
+            match version.call.slots.get(formal.0) {
                 Some(slot) => self.store.set(*slot, tensor),
                 None => return Err(fault::internal("a step commits to a slot that its call does not bind")),
             }
@@ -262,7 +284,7 @@ impl Runtime<'_> {
 
     /// The diagnostic for a step with a result that is not finite: the step is run again to see where that began.
     fn not_finite(&self, course: &Course<'_>, batch: &Batch, step: u64, given: &Given<'_>) -> Fault {
-        let (compiled, plan) = (&course.prepared.step, &batch.plan);
+        let (compiled, plan) = (&course.versions[batch.version].prepared.step, &batch.plan);
         let logs = plan.logs.iter().map(|(_, register)| *register);
         let roots: Vec<_> = logs.chain(plan.commits.iter().map(|(_, register)| *register)).collect();
         let fresh = || given.registers(compiled, plan, &batch.passed).ok();
@@ -278,30 +300,12 @@ impl Runtime<'_> {
                 fault::at_origin(diagnostic, &self.program.origins, origin, format!("gave {gave} from {facts}"))
             }
             Some(Culprit { input: Some(source), gave, .. }) => {
-                let (name, origin) = self.source_name(course, plan, source);
+                let (name, origin) = source_name(compiled, plan, source);
                 let headline = format!("{name} holds {gave} {place}");
                 let diagnostic = Diagnostic::error(Code::NotFinite, headline).help("check the values that come in");
                 fault::at_origin(diagnostic, &self.program.origins, origin, format!("holds {gave}"))
             }
             _ => Box::new(Diagnostic::error(Code::NotFinite, format!("a result is not finite {place}")).help(help)),
-        }
-    }
-
-    fn source_name(&self, course: &Course<'_>, plan: &Plan, source: Source) -> (String, crate::graph::OriginId) {
-        let step = &course.prepared.step;
-        match source {
-            Source::Input(at) => {
-                let value = step.graph.inputs[at];
-                (format!("`{}`", step.graph.name(value)), step.graph.node(value.node).origin)
-            }
-            Source::Passed(at) => {
-                let register = plan.loader.outputs[at];
-                let made = plan.loader.instructions.iter().rev().find(|made| made.outputs.contains(&register));
-                match made {
-                    Some(made) => (format!("`{}`, computed by the loader,", made.name), made.origin),
-                    None => ("what the loader passed".into(), Default::default()),
-                }
-            }
         }
     }
 
@@ -312,7 +316,7 @@ impl Runtime<'_> {
         tally.rows += rows;
         tally.epoch_rows += rows;
         let stage = &course.looped.name;
-        let logs = &course.prepared.step.logs;
+        let logs = &course.said().logs;
         let named = |values: &mut dyn Iterator<Item = f64>| -> Vec<(String, Number)> {
             logs.iter().zip(values).map(|((name, _), value)| (name.clone(), Number(value))).collect()
         };
@@ -358,7 +362,7 @@ impl Runtime<'_> {
     fn finish(&mut self, course: &Course<'_>, tally: Tally<'_>, plan: &Plan, held: Option<u64>) -> Result<bool, Fault> {
         let looped = course.looped;
         let mut values = Vec::new();
-        for ((name, _), value) in course.prepared.step.logs.iter().zip(&tally.last) {
+        for ((name, _), value) in course.said().logs.iter().zip(&tally.last) {
             values.push((name.clone(), Number(*value)));
             for (_, flow) in looped.logged.iter().filter(|(logged, _)| logged == name) {
                 let dtype = self.program.values[flow.0 as usize].ty.dtype;
@@ -375,7 +379,7 @@ impl Runtime<'_> {
                 self.set_value(*flow, tensor.clone());
             }
         }
-        for ((name, _), parts) in course.prepared.step.collects.iter().zip(&tally.collected) {
+        for ((name, _), parts) in course.said().collects.iter().zip(&tally.collected) {
             if parts.is_empty() {
                 continue;
             }
@@ -432,5 +436,23 @@ fn clock(course: &Course<'_>, step: u64) -> Clock {
         steps: course.steps,
         epochs: course.epochs,
         steps_per_epoch: course.steps_per_epoch,
+    }
+}
+
+/// What a result that is not finite began with: an input, or what the loader made.
+fn source_name(step: &Step, plan: &Plan, source: Source) -> (String, crate::graph::OriginId) {
+    match source {
+        Source::Input(at) => {
+            let value = step.graph.inputs[at];
+            (format!("`{}`", step.graph.name(value)), step.graph.node(value.node).origin)
+        }
+        Source::Passed(at) => {
+            let register = plan.loader.outputs[at];
+            let made = plan.loader.instructions.iter().rev().find(|made| made.outputs.contains(&register));
+            match made {
+                Some(made) => (format!("`{}`, computed by the loader,", made.name), made.origin),
+                None => ("what the loader passed".into(), Default::default()),
+            }
+        }
     }
 }

@@ -30,15 +30,20 @@ impl Prepared {
         Ok(Prepared { step: super::passes::compile(step, origins)?, plans: Mutex::default() })
     }
 
-    /// The plan for one binding of the symbols.
+    /// The plan for one binding of the symbols, which must be what the step was elaborated for.
     pub fn plan(&self, bindings: &Bindings, origins: &[Origin]) -> Result<Arc<Plan>, Fault> {
+        self.check_guards(bindings)?;
+        self.part_plan(bindings, origins)
+    }
+
+    /// The plan for some of the rows of a batch: what the loader runs on a block of them.
+    pub fn part_plan(&self, bindings: &Bindings, origins: &[Origin]) -> Result<Arc<Plan>, Fault> {
         let mut key: Vec<(Arc<str>, i64)> = bindings.iter().map(|(name, n)| (name.clone(), *n)).collect();
         key.sort();
         let mut plans = self.plans.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if let Some(plan) = plans.get(&key) {
             return Ok(plan.clone());
         }
-        self.check_guards(bindings)?;
         let plan = Arc::new(crate::plan::plan(&self.step, bindings).map_err(|error| fault::plan(origins, &error))?);
         plans.insert(key, plan.clone());
         Ok(plan)
@@ -47,15 +52,15 @@ impl Prepared {
     /// What the graph assumed of its symbols.
     fn check_guards(&self, bindings: &Bindings) -> Result<(), Fault> {
         let broken = self.step.guards.iter().find_map(|guard| {
-            let (symbol, holds, needed): (_, fn(i64, i64) -> bool, _) = match guard {
-                Guard::Equal(symbol, n) => (symbol, |have, n| have == n, (*n, "exactly")),
-                Guard::AtLeast(symbol, n) => (symbol, |have, n| have >= n, (*n, "at least")),
-                Guard::Divides(n, symbol) => (symbol, |have, n| n != 0 && have % n == 0, (*n, "a multiple of")),
-            };
-            let have = *bindings.get(symbol)?;
-            (!holds(have, needed.0)).then_some((symbol, have, needed))
+            let have = *bindings.get(guard.symbol())?;
+            (!guard.holds(have)).then_some((guard, have))
         });
-        let Some((symbol, have, (needed, how))) = broken else { return Ok(()) };
+        let Some((guard, have)) = broken else { return Ok(()) };
+        let (symbol, (how, needed)) = match guard {
+            Guard::Equal(symbol, n) => (symbol, ("exactly", n)),
+            Guard::AtLeast(symbol, n) => (symbol, ("at least", n)),
+            Guard::Divides(n, symbol) => (symbol, ("a multiple of", n)),
+        };
         Err(Box::new(
             Diagnostic::error(
                 Code::NotYet,

@@ -41,8 +41,8 @@ pub struct Statement {
 
 #[derive(Clone, Debug)]
 pub enum StatementKind {
-    /// `use std.view.{crop, blur}`, `use "./my.ssl"`
-    Use { path: UsePath, names: Vec<Name> },
+    /// `use std.view.{crop, blur as soften}`, `use "./my.ssl" as mine`
+    Use { path: UsePath, names: Vec<Used>, alias: Option<Name> },
     /// `option precision: f64`
     Option { name: Name, value: Expr },
     /// `param epochs: int = 20`
@@ -108,7 +108,8 @@ pub enum StatementKind {
     Minimize { loss: Expr, over: Vec<Selection>, using: Vec<Selection> },
     /// `emit pool { … } where cond`
     Emit { pool: Expr, value: Expr, filter: Option<Expr> },
-    /// `log name = value` or `log { a, b }`; likewise `measure`, `collect`; `report` takes any expression
+    /// `log name = value`, `log { a, b }` or `log a, b = 2` (then `value` is a record without braces); likewise `measure`,
+    /// `collect`; `report` takes any expression
     Say { word: SayWord, name: Option<Name>, value: Expr },
     /// `assert cond, "why"`
     Assert { condition: Expr, why: Option<Expr> },
@@ -128,6 +129,20 @@ pub enum UsePath {
     Library(Vec<Name>),
     /// `"./my.ssl"`
     File(Text),
+}
+
+/// A name that a `use` brings in, and what it is called here.
+#[derive(Clone, Debug)]
+pub struct Used {
+    pub name: Name,
+    pub alias: Option<Name>,
+}
+
+impl Used {
+    /// The name under which this file knows it.
+    pub fn bound(&self) -> &Name {
+        self.alias.as_ref().unwrap_or(&self.name)
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -173,7 +188,10 @@ pub struct Function {
 
 #[derive(Clone, Debug)]
 pub struct Param {
+    /// As written where a pattern takes the argument apart.
     pub name: Name,
+    /// Only in a lambda: `|{ a, b }| …`, `|(x, y)| …`
+    pub pattern: Option<Pattern>,
     pub ty: Option<TypeExpr>,
     pub default: Option<Expr>,
     pub span: Span,
@@ -247,6 +265,18 @@ pub struct Expr {
     pub span: Span,
 }
 
+impl Expr {
+    /// The name that an entry without one takes from its value: `x`, `a.x`, and the function of a call, `mean(x)`.
+    pub fn own_name(&self) -> Option<&Arc<str>> {
+        match &self.kind {
+            ExprKind::Name(name) => Some(name),
+            ExprKind::Field { name, .. } => Some(&name.text),
+            ExprKind::Call { callee, .. } => callee.own_name(),
+            _ => None,
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub enum ExprKind {
     Int(i64),
@@ -296,10 +326,11 @@ pub enum ExprKind {
         base: Box<Expr>,
         name: Name,
     },
-    /// `a..b`; inside an index either end may be missing
+    /// `a..b`, `a..b step c`; inside an index either end may be missing
     Range {
         start: Option<Box<Expr>>,
         end: Option<Box<Expr>>,
+        step: Option<Box<Expr>>,
     },
     If {
         condition: Box<Expr>,
@@ -340,6 +371,15 @@ pub enum RecordItem {
 pub struct Argument {
     pub name: Option<Name>,
     pub value: Expr,
+    /// `..value`: each entry of a record under its name, each item of a list by position
+    pub spread: bool,
+}
+
+impl Argument {
+    /// An argument by position.
+    pub fn plain(value: Expr) -> Argument {
+        Argument { name: None, value, spread: false }
+    }
 }
 
 #[derive(Clone, Debug)]

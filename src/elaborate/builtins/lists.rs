@@ -1,6 +1,7 @@
 //! Lists and questions about values, all known while compiling.
 
 use super::{Args, Builtin};
+use crate::diagnostics::Code;
 use crate::elaborate::Elaborator;
 use crate::elaborate::value::{Given, Value};
 
@@ -97,7 +98,12 @@ fn zip(this: &mut Elaborator<'_>, args: &Args) -> Value {
             None => return Value::Error,
         }
     }
-    let rows = columns.iter().map(Vec::len).min().unwrap_or(0);
+    let rows = columns.first().map_or(0, Vec::len);
+    if let Some(at) = columns.iter().position(|column| column.len() != rows) {
+        let (span, have) = (args.rest[at].span, columns[at].len());
+        let headline = format!("lists that are walked through together have {rows} and {have} items");
+        return this.fail(Code::ArgumentCount, span, headline, format!("{have} items"));
+    }
     Value::list((0..rows).map(|row| Value::list(columns.iter().map(|column| column[row].clone()).collect())).collect())
 }
 

@@ -3,6 +3,7 @@
 //! Everything else is library code. A row of a table is a builtin; a family file holds its rows and their functions.
 
 mod images;
+mod later;
 mod learning;
 mod lists;
 mod math;
@@ -25,8 +26,8 @@ pub struct Builtin {
 }
 
 /// Every builtin, by family.
-fn families() -> [&'static [Builtin]; 6] {
-    [math::ROWS, reductions::ROWS, shapes::ROWS, lists::ROWS, images::ROWS, learning::ROWS]
+fn families() -> [&'static [Builtin]; 7] {
+    [math::ROWS, reductions::ROWS, shapes::ROWS, lists::ROWS, images::ROWS, learning::ROWS, later::ROWS]
 }
 
 pub fn find(name: &str) -> Option<&'static Builtin> {
@@ -92,6 +93,10 @@ impl Elaborator<'_> {
         }
         if crate::data::sources().iter().any(|row| row.name == builtin.name) {
             return self.open_source(builtin.name, given, span);
+        }
+        if later::ROWS.iter().any(|row| row.name == builtin.name) {
+            self.not_yet(builtin.name, span);
+            return Value::Error;
         }
         let Some(args) = self.builtin_args(builtin, given, span) else { return Value::Error };
         (builtin.call)(self, &args)

@@ -60,6 +60,21 @@ pub const ROWS: &[Builtin] = &[
         doc: "the place of the smallest, the first of equals",
         call: |this, args| this.arg_extreme(args, &reduce::ARGMIN),
     },
+    Builtin {
+        name: "count",
+        params: &["x", "axis?", "where?"],
+        doc: "how many elements lie along `axis` (all by default), or how many of them `where` selects",
+        call: |this, args| this.count(args),
+    },
+    Builtin {
+        name: "mean_over_batches",
+        params: &["x"],
+        doc: "in a `measure`: the mean of what each batch gives, whatever its number of rows",
+        call: |this, args| match this.tensor_arg(args, 0) {
+            Some(tensor) => this.batch_mean(tensor, args.span),
+            None => Value::Error,
+        },
+    },
     Builtin { name: "cumsum", params: &["x", "axis?"], doc: "running sums along `axis`", call: cumsum },
 ];
 
@@ -154,6 +169,22 @@ impl Elaborator<'_> {
             .map(|(axis, size)| if axes.contains(&axis) { Size::known(1) } else { size.clone() })
             .collect();
         Value::Tensor(self.reshape_to(result, &shape, span))
+    }
+
+    fn count(&mut self, args: &Args) -> Value {
+        let Some(tensor) = self.reduced_tensor(args) else { return Value::Error };
+        let ty = self.ty(tensor);
+        let Some(axes) = self.axes(&args.value(1), ty.rank(), args.span) else { return Value::Error };
+        if args.has(2) {
+            let Some(mask) = self.tensor_arg(args, 2) else { return Value::Error };
+            let Some(mask) = self.broadcast_to(mask, &ty.shape, args.span_of(2)) else { return Value::Error };
+            let ones = self.cast(mask, DType::I64, args.span_of(2));
+            return self.reduce(ones, &reduce::SUM, 0.0, [args.value(1), Value::None, Value::None], args);
+        }
+        match axes.iter().try_fold(Size::known(1), |all, axis| all.mul(&ty.shape[*axis])) {
+            Ok(size) => Value::size(size),
+            Err(_) => self.fail(Code::SizeOverflow, args.span, "a size overflows", "does not fit into 64 bits"),
+        }
     }
 
     /// What `where` leaves out becomes the number that changes nothing.

@@ -173,7 +173,7 @@ fn seed() -> u64 {
 }
 
 fn with_rules() -> impl Iterator<Item = &'static Op> {
-    all().filter(|op| matches!(op.gradient, Gradient::Rule(_)))
+    all().filter(|op| matches!(op.gradient, Gradient::Rule(_) | Gradient::Except(..)))
 }
 
 fn shapes(case: &Case) -> Vec<Vec<usize>> {

@@ -29,10 +29,11 @@ impl Formatter<'_> {
                 Doc::all([base, text("["), join(items, &text(", ")), text("]")])
             }
             ExprKind::Field { base, name } => Doc::all([self.expr(base), text(format!(".{}", name.text))]),
-            ExprKind::Range { start, end } => {
+            ExprKind::Range { start, end, step } => {
                 let start = start.as_ref().map_or_else(Doc::nothing, |start| self.expr(start));
                 let end = end.as_ref().map_or_else(Doc::nothing, |end| self.expr(end));
-                Doc::all([start, text(".."), end])
+                let step = step.as_ref().map_or_else(Doc::nothing, |step| Doc::all([text(" step "), self.expr(step)]));
+                Doc::all([start, text(".."), end, step])
             }
             ExprKind::If { .. } => self.if_expr(expr).group(),
             ExprKind::Paren(inner) => self.paren(inner, expr),
@@ -116,7 +117,11 @@ impl Formatter<'_> {
     }
 
     fn lambda(&self, params: &[Param], body: &Block) -> Doc {
-        let params = params.iter().map(|param| self.param(param)).collect();
+        let params = params.iter().map(|param| match &param.pattern {
+            Some(pattern) => self.pattern(pattern),
+            None => self.param(param),
+        });
+        let params = params.collect();
         let body = if self.begins_with(body.span, "{") { self.block(body).group() } else { self.value_of(body) };
         Doc::all([text("|"), join(params, &text(", ")), text("| "), body])
     }
@@ -136,14 +141,16 @@ impl Formatter<'_> {
         let (head, after) = (self.expr(callee), callee.span.end as usize);
         let parenthesised = self.text.get(after..).is_some_and(|rest| rest.trim_start().starts_with('('));
         let bare: Vec<Doc> = match (parenthesised, arguments) {
-            (false, [Argument { value: Expr { kind: ExprKind::Lambda { body, .. }, span }, .. }]) => {
+            (false, [Argument { value: Expr { kind: ExprKind::Lambda { params, body }, span }, .. }]) => {
                 if self.begins_with(*span, "|") {
                     vec![text(" "), self.expr(&arguments[0].value)]
                 } else {
-                    vec![text(" "), self.block(body).group()]
+                    // `stream as i { … }`
+                    let index = params.first().map_or(String::new(), |param| format!(" as {}", param.name.text));
+                    vec![text(format!("{index} ")), self.block(body).group()]
                 }
             }
-            // `every 5 epochs { … }`
+            // `every 5 epochs { … }`, `retry 100 { … }`
             (false, [amount, rest @ ..]) => {
                 let mut docs = vec![text(" "), self.expr(&amount.value)];
                 for argument in rest {
@@ -203,6 +210,7 @@ impl Formatter<'_> {
     fn argument(&self, argument: &Argument) -> Doc {
         match &argument.name {
             Some(name) => Doc::all([text(format!("{}: ", name.text)), self.expr(&argument.value)]),
+            None if argument.spread => Doc::all([text(".."), self.expr(&argument.value)]),
             None => self.expr(&argument.value),
         }
     }

@@ -16,7 +16,7 @@ impl Formatter<'_> {
         match &statement.kind {
             StatementKind::Error => text(self.source(statement.span).trim_end()),
             StatementKind::Expr(value) => self.expr(value),
-            StatementKind::Use { path, names } => self.use_statement(path, names),
+            StatementKind::Use { path, names, alias } => self.use_statement(path, names, alias.as_ref()),
             StatementKind::Option { name, value } => {
                 Doc::all([text(format!("option {}: ", name.text)), self.expr(value)])
             }
@@ -135,7 +135,11 @@ impl Formatter<'_> {
                     SayWord::Report => "report",
                 };
                 let name = name.as_ref().map_or(String::new(), |name| format!("{} = ", name.text));
-                Doc::all([text(format!("{word} {name}")), self.expr(value)])
+                let value = match &value.kind {
+                    ExprKind::Record(items) if !self.begins_with(value.span, "{") => self.said(items),
+                    _ => self.expr(value),
+                };
+                Doc::all([text(format!("{word} {name}")), value])
             }
             StatementKind::Assert { condition, why } => {
                 let condition = self.expr(condition);
@@ -155,18 +159,37 @@ impl Formatter<'_> {
         }
     }
 
-    fn use_statement(&self, path: &UsePath, names: &[Name]) -> Doc {
+    fn use_statement(&self, path: &UsePath, names: &[Used], alias: Option<&Name>) -> Doc {
         let path = match path {
             UsePath::File(file) => self.source(file.span).to_string(),
             UsePath::Library(segments) => segments.iter().map(|name| &*name.text).collect::<Vec<_>>().join("."),
         };
-        let Some(last) = names.last() else { return text(format!("use {path}")) };
-        let end = last.span.end + 1;
-        let names: Vec<Doc> = names.iter().map(|name| text(&*name.text)).collect();
+        let Some(last) = names.last() else { return Doc::all([text(format!("use {path}")), as_name(alias)]) };
+        let end = last.bound().span.end + 1;
+        let names = names.iter().map(|used| Doc::all([text(&*used.name.text), as_name(used.alias.as_ref())]));
+        let names: Vec<Doc> = names.collect();
         let between = Doc::all([text(","), Doc::line()]);
         let closing = self.closing_gap(end, Doc::soft());
         let inner = Doc::all([Doc::soft(), join(names, &between), Doc::either(",", "")]).nest(INDENT);
         Doc::all([text(format!("use {path}.{{")), inner, closing, text("}")]).group()
+    }
+
+    /// `a, b = value`: the entries of a report without braces
+    fn said(&self, items: &[RecordItem]) -> Doc {
+        let mut docs = Vec::new();
+        for (at, item) in items.iter().enumerate() {
+            let (name, value) = match item {
+                RecordItem::Field { name, value } => (Some(name), value),
+                RecordItem::Pun(value) | RecordItem::Spread(value) => (None, value),
+            };
+            if at > 0 {
+                let start = name.map_or(value.span.start, |name| name.span.start);
+                docs.extend([text(","), self.gap(start, Doc::line())]);
+            }
+            docs.extend(name.map(|name| text(format!("{} = ", name.text))));
+            docs.push(self.expr(value));
+        }
+        Doc::all(docs).nest(INDENT).group()
     }
 
     /// `word name: type = value`

@@ -26,7 +26,7 @@ static PRECEDENCE: LazyLock<PrattParser<Rule>> = LazyLock::new(|| {
             | left(Rule::greater_equal)
             | left(Rule::has)
             | left(Rule::is_in))
-        .op(left(Rule::range))
+        .op(left(Rule::range) | left(Rule::stepped))
         .op(left(Rule::plus) | left(Rule::minus))
         .op(left(Rule::times) | left(Rule::divide) | left(Rule::floor_divide) | left(Rule::remainder))
         .op(left(Rule::matmul))
@@ -41,7 +41,7 @@ impl Builder<'_> {
     pub(super) fn expr(&self, pair: Pair<'_, Rule>) -> Expr {
         let span = self.span(&pair);
         match pair.as_rule() {
-            Rule::expr | Rule::head | Rule::bound => {}
+            Rule::expr | Rule::head | Rule::bound | Rule::upper => {}
             _ => return self.operand(pair),
         }
         let mut inner = pair.clone().into_inner();
@@ -76,10 +76,15 @@ impl Builder<'_> {
     fn infix(&self, left: Expr, operator: Pair<'_, Rule>, right: Expr) -> Expr {
         let span = left.span.to(right.span);
         let op_span = self.span(&operator);
+        if operator.as_rule() == Rule::stepped {
+            return self.stepped(left, right, op_span);
+        }
         let (left, right) = (Box::new(left), Box::new(right));
         let op = match operator.as_rule() {
             Rule::pipe => return Expr { kind: ExprKind::Pipe { left, right }, span },
-            Rule::range => return Expr { kind: ExprKind::Range { start: Some(left), end: Some(right) }, span },
+            Rule::range => {
+                return Expr { kind: ExprKind::Range { start: Some(left), end: Some(right), step: None }, span };
+            }
             // `i in list` is `list has i`.
             Rule::is_in => {
                 let kind = ExprKind::Binary { op: BinaryOp::Has, op_span, left: right, right: left };
@@ -94,6 +99,24 @@ impl Builder<'_> {
             self.comparison_chain(*first, middle.span, op_span);
         }
         Expr { kind: ExprKind::Binary { op, op_span, left, right }, span }
+    }
+
+    /// `0..10 step 2`
+    fn stepped(&self, left: Expr, right: Expr, word: Span) -> Expr {
+        let span = left.span.to(right.span);
+        match left.kind {
+            ExprKind::Range { start, end, step: None } => {
+                Expr { kind: ExprKind::Range { start, end, step: Some(Box::new(right)) }, span }
+            }
+            _ => {
+                self.report(
+                    Diagnostic::error(Code::Syntax, "only a range has a `step`")
+                        .label(word, "behind something else")
+                        .help("write `first..last step 2`"),
+                );
+                Expr { kind: ExprKind::Error, span }
+            }
+        }
     }
 
     fn binary(&self, rule: Rule, operator: &Pair<'_, Rule>) -> BinaryOp {
@@ -142,6 +165,8 @@ impl Builder<'_> {
             Rule::if_ => self.if_expr(pair),
             Rule::lambda => self.lambda(pair),
             Rule::every => self.every(pair).unwrap_or(Expr { kind: ExprKind::Error, span }),
+            Rule::retry => self.retry(pair).unwrap_or(Expr { kind: ExprKind::Error, span }),
+            Rule::stream => self.stream(pair).unwrap_or(Expr { kind: ExprKind::Error, span }),
             Rule::braces => self.braces_value(pair),
             Rule::expr | Rule::head | Rule::bound => self.expr(pair),
             _ => Expr { kind: self.atom(pair).unwrap_or(ExprKind::Error), span },
@@ -187,7 +212,7 @@ impl Builder<'_> {
     /// `generate(300) |i| { … }` hands the function to the call as its last argument.
     fn trailing(&self, base: Expr, part: Pair<'_, Rule>) -> ExprKind {
         let value = self.lambda(part);
-        let argument = Argument { name: None, value };
+        let argument = Argument::plain(value);
         match base.kind {
             ExprKind::Call { callee, mut arguments } => {
                 arguments.push(argument);
@@ -200,26 +225,51 @@ impl Builder<'_> {
         }
     }
 
-    /// `stream { … }` hands the block to the call as a function without parameters.
-    pub(super) fn with_body(&self, callee: Expr, body: Pair<'_, Rule>) -> ExprKind {
-        let span = self.span(&body);
-        let value = Expr { kind: ExprKind::Lambda { params: Vec::new(), body: self.body(body) }, span };
-        ExprKind::Call { callee: Box::new(callee), arguments: vec![Argument { name: None, value }] }
+    /// `word … { … }` hands the block to the call as a function, whose parameter `as name` gives.
+    fn with_body(&self, callee: Expr, before: Option<Expr>, index: Option<Name>, body: Pair<'_, Rule>) -> ExprKind {
+        let mut span = self.span(&body);
+        let param = index.map(|name| {
+            span = name.span.to(span);
+            Param { span: name.span, name, pattern: None, ty: None, default: None }
+        });
+        let params = param.into_iter().collect();
+        let value = Expr { kind: ExprKind::Lambda { params, body: self.body(body) }, span };
+        let arguments = before.into_iter().chain([value]).map(Argument::plain).collect();
+        ExprKind::Call { callee: Box::new(callee), arguments }
+    }
+
+    /// The word at the start of a construct, as the name of what it calls.
+    fn word_callee(&self, word: &str, span: Span) -> Expr {
+        Expr { kind: ExprKind::Name(word.into()), span: Span { end: span.start + word.len() as u32, ..span } }
+    }
+
+    /// `stream { … }` is an endless source, each record the value of the block.
+    fn stream(&self, pair: Pair<'_, Rule>) -> Option<Expr> {
+        let span = self.span(&pair);
+        let mut parts = Parts::of(pair);
+        let index = parts.take(Rule::clock).and_then(|clock| self.clock(clock));
+        let kind = self.with_body(self.word_callee("stream", span), None, index, parts.next()?);
+        Some(Expr { kind, span })
+    }
+
+    /// `retry 100 { … until condition … }` draws again until the condition holds.
+    fn retry(&self, pair: Pair<'_, Rule>) -> Option<Expr> {
+        let span = self.span(&pair);
+        let mut parts = Parts::of(pair);
+        let count = self.expr(parts.next()?);
+        let kind = self.with_body(self.word_callee("retry", span), Some(count), None, parts.next()?);
+        Some(Expr { kind, span })
     }
 
     /// `every 5 epochs` is `every(5 epochs)`, and `every 5 epochs { … }` hands it the block as well.
     fn every(&self, pair: Pair<'_, Rule>) -> Option<Expr> {
         let span = self.span(&pair);
-        let word = Span { end: span.start + "every".len() as u32, ..span };
         let mut parts = Parts::of(pair);
-        let amount = Argument { name: None, value: self.operand(parts.next()?) };
-        let callee = Expr { kind: ExprKind::Name("every".into()), span: word };
-        let kind = match parts.next().map(|body| self.with_body(callee.clone(), body)) {
-            Some(ExprKind::Call { callee, mut arguments }) => {
-                arguments.insert(0, amount);
-                ExprKind::Call { callee, arguments }
-            }
-            _ => ExprKind::Call { callee: Box::new(callee), arguments: vec![amount] },
+        let amount = self.operand(parts.next()?);
+        let callee = self.word_callee("every", span);
+        let kind = match parts.next() {
+            Some(body) => self.with_body(callee, Some(amount), None, body),
+            None => ExprKind::Call { callee: Box::new(callee), arguments: vec![Argument::plain(amount)] },
         };
         Some(Expr { kind, span })
     }
@@ -228,13 +278,18 @@ impl Builder<'_> {
         let arguments = Parts::of(pair).take_all(Rule::argument).into_iter().filter_map(|argument| {
             let inner = argument.into_inner().next()?;
             if inner.as_rule() == Rule::expr {
-                return Some(Argument { name: None, value: self.expr(inner) });
+                return Some(Argument::plain(self.expr(inner)));
+            }
+            if inner.as_rule() == Rule::spread {
+                let value = self.expr(Parts::of(inner).next()?);
+                return Some(Argument { name: None, value, spread: true });
             }
             if inner.as_rule() == Rule::slip_named {
                 self.slip_named(&inner);
             }
             let mut parts = Parts::of(inner);
-            Some(Argument { name: Some(self.name(&parts.next()?)), value: self.expr(parts.next()?) })
+            let name = Some(self.name(&parts.next()?));
+            Some(Argument { name, value: self.expr(parts.next()?), spread: false })
         });
         arguments.collect()
     }
@@ -246,19 +301,28 @@ impl Builder<'_> {
             Rule::rest => IndexItem::Rest(span),
             Rule::new_axis => IndexItem::New(span),
             Rule::upto => {
-                let end = Parts::of(pair).next().map(|p| Box::new(self.expr(p)));
-                IndexItem::Value(Expr { kind: ExprKind::Range { start: None, end }, span })
+                let mut parts = Parts::of(pair);
+                let end = parts.take(Rule::upper).map(|p| Box::new(self.expr(p)));
+                let step = self.stride(&mut parts);
+                IndexItem::Value(Expr { kind: ExprKind::Range { start: None, end, step }, span })
             }
             _ => {
                 let open = has(&pair, Rule::open_end);
-                let value = Parts::of(pair).next().map(|p| self.expr(p));
-                let value = value.unwrap_or(Expr { kind: ExprKind::Error, span });
+                let mut parts = Parts::of(pair);
+                let value = parts.next().map(|p| self.expr(p)).unwrap_or(Expr { kind: ExprKind::Error, span });
                 if !open {
                     return IndexItem::Value(value);
                 }
-                IndexItem::Value(Expr { kind: ExprKind::Range { start: Some(Box::new(value)), end: None }, span })
+                parts.take(Rule::open_end);
+                let step = self.stride(&mut parts);
+                let start = Some(Box::new(value));
+                IndexItem::Value(Expr { kind: ExprKind::Range { start, end: None, step }, span })
             }
         }
+    }
+
+    fn stride(&self, parts: &mut Parts<'_>) -> Option<Box<Expr>> {
+        parts.take(Rule::stride).and_then(|p| Parts::of(p).next()).map(|p| Box::new(self.expr(p)))
     }
 
     fn if_expr(&self, pair: Pair<'_, Rule>) -> Expr {
@@ -298,8 +362,10 @@ impl Builder<'_> {
         let params = parts.take_all(Rule::lambda_param).into_iter().filter_map(|param| {
             let span = self.span(&param);
             let mut parts = Parts::of(param);
-            let name = self.name(&parts.next()?);
-            Some(Param { name, ty: parts.next().map(|ty| self.type_expr(ty)), default: None, span })
+            let first = parts.next()?;
+            let name = self.name(&first);
+            let pattern = if first.as_rule() == Rule::name { None } else { Some(self.pattern(first)?) };
+            Some(Param { name, pattern, ty: parts.next().map(|ty| self.type_expr(ty)), default: None, span })
         });
         let params = params.collect();
         match parts.next() {
@@ -425,7 +491,7 @@ impl Builder<'_> {
 /// The concatenation of a list of lists.
 fn joined(lists: Expr, span: Span) -> Expr {
     let callee = Box::new(Expr { kind: ExprKind::Name("concat".into()), span });
-    Expr { kind: ExprKind::Call { callee, arguments: vec![Argument { name: None, value: lists }] }, span }
+    Expr { kind: ExprKind::Call { callee, arguments: vec![Argument::plain(lists)] }, span }
 }
 
 fn is_comparison(op: BinaryOp) -> bool {

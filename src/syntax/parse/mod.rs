@@ -219,6 +219,8 @@ fn is_keyword(rule: Rule) -> bool {
         kw_use
             | kw_option
             | kw_every
+            | kw_retry
+            | kw_stream
             | kw_param
             | kw_type
             | kw_data

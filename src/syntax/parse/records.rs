@@ -91,7 +91,7 @@ impl Builder<'_> {
                     return Expr { kind: ExprKind::Error, span: contents.span };
                 }
                 Item::Statement(statement) => {
-                    self.nameless(&statement);
+                    self.nameless(statement.span);
                     return Expr { kind: ExprKind::Error, span: contents.span };
                 }
             }
@@ -119,10 +119,10 @@ impl Builder<'_> {
         statements
     }
 
-    fn nameless(&self, statement: &Statement) {
+    pub(super) fn nameless(&self, span: Span) {
         self.report(
             Diagnostic::error(Code::Syntax, "an entry of a record needs a name")
-                .label(statement.span, "this value has none")
+                .label(span, "this value has none")
                 .help("write `name: value`; only `x` and `a.x` name themselves"),
         );
     }

@@ -91,32 +91,26 @@ impl Builder<'_> {
             Some(text) => UsePath::File(self.text(text)),
             None => UsePath::Library(parts.next()?.into_inner().map(|word| self.name(&word)).collect()),
         };
-        let mut list = match parts.take(Rule::name_list) {
-            Some(list) => Parts::of(list),
-            None => parts,
+        let names = match parts.take(Rule::name_list) {
+            Some(list) => Parts::of(list).take_all(Rule::used),
+            None => parts.take_all(Rule::used),
         };
-        let names = list.take_all(Rule::word).iter().map(|word| self.name(word)).collect();
-        Some(StatementKind::Use { path, names })
+        let names = names.into_iter().filter_map(|used| self.used(used)).collect();
+        let alias = parts.take(Rule::alias).and_then(|alias| self.clock(alias));
+        Some(StatementKind::Use { path, names, alias })
     }
 
-    /// An expression, `stream { … }`, or a body of its own.
+    fn used(&self, pair: Pair<'_, Rule>) -> Option<Used> {
+        let mut parts = Parts::of(pair);
+        let name = self.name(&parts.next()?);
+        Some(Used { name, alias: parts.take(Rule::alias).and_then(|alias| self.clock(alias)) })
+    }
+
+    /// An expression, or a body of its own.
     fn data_value(&self, pair: Pair<'_, Rule>) -> Option<Expr> {
         let span = self.span(&pair);
         match pair.as_rule() {
             Rule::braces => Some(Expr { kind: ExprKind::Block(Arc::new(self.block(pair))), span }),
-            Rule::stream => {
-                let mut parts = Parts::of(pair);
-                let name = parts.next()?;
-                let callee = Expr { span: self.span(&name), kind: ExprKind::Name(name.as_str().trim_end().into()) };
-                let body = parts.next()?;
-                let span = callee.span.to(self.span(&body));
-                let kind = self.with_body(callee, body);
-                let mut value = Expr { kind, span };
-                while let Some(part) = parts.next() {
-                    value = self.postfix(value, part);
-                }
-                Some(value)
-            }
             _ => Some(self.expr(pair)),
         }
     }
@@ -195,7 +189,7 @@ impl Builder<'_> {
         Some(LoopSource { pattern: self.pattern(parts.next()?)?, source: self.expr(parts.next()?) })
     }
 
-    fn clock(&self, pair: Pair<'_, Rule>) -> Option<Name> {
+    pub(super) fn clock(&self, pair: Pair<'_, Rule>) -> Option<Name> {
         Parts::of(pair).next().map(|name| self.name(&name))
     }
 
@@ -276,12 +270,7 @@ impl Builder<'_> {
                     Rule::kw_collect => SayWord::Collect,
                     _ => SayWord::Report,
                 };
-                let name = parts.take(Rule::word).map(|name| self.name(&name));
-                let value = match parts.next()? {
-                    record if record.as_rule() == Rule::record_value => self.braces_value(record.into_inner().next()?),
-                    value => self.expr(value),
-                };
-                StatementKind::Say { word, name, value }
+                self.said(word, parts)?
             }
             Rule::assert_ => {
                 StatementKind::Assert { condition: self.expr(parts.next()?), why: parts.next().map(|p| self.expr(p)) }
@@ -290,6 +279,39 @@ impl Builder<'_> {
             Rule::load => StatementKind::Load { target: self.expr(parts.next()?), path: self.expr(parts.next()?) },
             _ => self.action(parts)?,
         })
+    }
+
+    /// `{ a, b }`, `name = value`, or several of them and of values that name themselves.
+    fn said(&self, word: SayWord, mut parts: Parts<'_>) -> Option<StatementKind> {
+        if let Some(record) = parts.take(Rule::record_value) {
+            let value = self.braces_value(record.into_inner().next()?);
+            return Some(StatementKind::Say { word, name: None, value });
+        }
+        let said = parts.take_all(Rule::said);
+        let mut items: Vec<(Option<Name>, Expr)> = said.into_iter().filter_map(|said| self.said_item(said)).collect();
+        // One `name = value` keeps its name; a report of one value may be any expression, such as a record.
+        if items.len() == 1 && (items[0].0.is_some() || word == SayWord::Report) {
+            let (name, value) = items.pop()?;
+            return Some(StatementKind::Say { word, name, value });
+        }
+        let span = items.first()?.1.span;
+        let span = items.first()?.0.as_ref().map_or(span, |name| name.span).to(items.last()?.1.span);
+        let entries = items.into_iter().map(|(name, value)| match name {
+            Some(name) => Some(RecordItem::Field { name, value }),
+            None if value.own_name().is_some() => Some(RecordItem::Pun(value)),
+            None => {
+                self.nameless(value.span);
+                None
+            }
+        });
+        let kind = entries.collect::<Option<Vec<_>>>().map_or(ExprKind::Error, ExprKind::Record);
+        Some(StatementKind::Say { word, name: None, value: Expr { kind, span } })
+    }
+
+    fn said_item(&self, pair: Pair<'_, Rule>) -> Option<(Option<Name>, Expr)> {
+        let mut parts = Parts::of(pair);
+        let name = parts.take(Rule::word).map(|name| self.name(&name));
+        Some((name, self.expr(parts.next()?)))
     }
 
     /// `value`, `target <- value`, `target <+ value`
@@ -327,7 +349,7 @@ impl Builder<'_> {
             let mut parts = Parts::of(item);
             let name = self.name(&parts.next()?);
             let ty = self.annotation(&mut parts);
-            Some(Param { name, ty, default: parts.next().map(|p| self.expr(p)), span })
+            Some(Param { name, pattern: None, ty, default: parts.next().map(|p| self.expr(p)), span })
         });
         params.collect()
     }
@@ -379,7 +401,7 @@ impl Builder<'_> {
         }
         let span = overs.first()?.span.to(overs.last()?.span);
         let callee = Box::new(Expr { kind: ExprKind::Name("zip".into()), span });
-        let arguments = overs.into_iter().map(|value| Argument { name: None, value }).collect();
+        let arguments = overs.into_iter().map(Argument::plain).collect();
         Some((pattern, Expr { kind: ExprKind::Call { callee, arguments }, span }))
     }
 }

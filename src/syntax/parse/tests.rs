@@ -58,6 +58,7 @@ fn show(expr: &Expr) -> String {
         ExprKind::Call { callee, arguments } => {
             let arguments = arguments.iter().map(|argument| match &argument.name {
                 Some(name) => format!("{}:{}", name.text, show(&argument.value)),
+                None if argument.spread => format!("..{}", show(&argument.value)),
                 None => show(&argument.value),
             });
             format!("{}({})", show(callee), arguments.collect::<Vec<_>>().join(" "))
@@ -72,9 +73,10 @@ fn show(expr: &Expr) -> String {
             format!("{}[{}]", show(base), items.collect::<Vec<_>>().join(" "))
         }
         ExprKind::Field { base, name } => format!("{}.{}", show(base), name.text),
-        ExprKind::Range { start, end } => {
+        ExprKind::Range { start, end, step } => {
             let end_of = |end: &Option<Box<Expr>>| end.as_ref().map_or(String::new(), |end| show(end));
-            format!("({}..{})", end_of(start), end_of(end))
+            let step = step.as_ref().map_or(String::new(), |step| format!(" step {}", show(step)));
+            format!("({}..{}{step})", end_of(start), end_of(end))
         }
         ExprKind::If { condition, then, otherwise } => {
             let otherwise = otherwise.as_ref().map_or("nothing".to_string(), |block| show_block(block));
@@ -142,6 +144,64 @@ fn calls_indices_and_fields() {
     assert_eq!(grouped("generate(300) |i| { i }.take(3)"), "generate(300 (|i| i)).take(3)");
     assert_eq!(grouped("(seed, 0.5) + pairs"), "(Add ([seed 0.5]) pairs)");
     assert_eq!(grouped("every 5 epochs"), "every(5Epochs)");
+}
+
+#[test]
+fn ranges_with_steps_and_spread_arguments() {
+    assert_eq!(grouped("0..n + 1 step 2 * k"), "(0..(Add n 1) step (Multiply 2 k))");
+    assert_eq!(
+        grouped("x[0..16 step 2, .. step 3, -k.. step 2]"),
+        "x[(0..16 step 2) (.. step 3) ((Negate k).. step 2)]"
+    );
+    assert_eq!(grouped("x[..b + 1 step 2]"), "x[(..(Add b 1) step 2)]");
+    assert_eq!(grouped("step.count + 0..step step step"), "((Add step.count 0)..step step step)");
+    assert_eq!(grouped("f(a, ..xs, ..base.more, c: 1)"), "f(a ..xs ..base.more c:1)");
+    assert!(told("let a = b step 2").contains("only a range has a `step`"));
+}
+
+#[test]
+fn a_lambda_takes_its_arguments_apart() {
+    assert_eq!(grouped("|{ a, b: c }, (x, y), [z]| a + z"), "(|{ a, b: c } (x, y) [z]| (Add a z))");
+    assert_eq!(grouped("rows.map(|{ tokens, target }| { tokens })"), "rows.map((|{ tokens, target }| tokens))");
+}
+
+#[test]
+fn what_is_said_names_itself() {
+    let said = |text: &str| match statement(text) {
+        StatementKind::Say { name: None, value, .. } => show(&value),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(said("log loss"), "{loss}");
+    assert_eq!(said("measure a.b, c"), "{a.b c}");
+    assert_eq!(said("collect mean(x)"), "{mean(x)}");
+    assert_eq!(said("report round, best = 2 * x, len(y)"), "{round best:(Multiply 2 x) len(y)}");
+    assert_eq!(said("report a + b"), "(Add a b)");
+    assert_eq!(said("report 1"), "1");
+    assert!(told("log a + b").contains("an entry of a record needs a name"));
+    for text in ["log in xs", "measure and b", "log(x), y"] {
+        assert!(!matches!(parse(SourceId(0), text).0.statements[0].kind, StatementKind::Say { .. }), "{text}");
+    }
+}
+
+#[test]
+fn streams_and_retries_hand_over_their_block() {
+    assert_eq!(grouped("stream { i }.take(3)"), "stream((|| i)).take(3)");
+    assert_eq!(grouped("stream as i { x: i }"), "stream((|i| {x:i}))");
+    assert_eq!(grouped("retry 2 * n { f(x) }"), "retry((Multiply 2 n) (|| f(x)))");
+    assert_eq!(grouped("stream + retry(3)"), "(Add stream retry(3))");
+}
+
+#[test]
+fn imports_take_other_names() {
+    let StatementKind::Use { names, alias, .. } = statement("use std.loss.{mse as squared, vicreg}") else { panic!() };
+    assert_eq!(names.iter().map(|used| &*used.bound().text).collect::<Vec<_>>(), ["squared", "vicreg"]);
+    assert!(alias.is_none());
+    for text in ["use std.loss as l", "use std.loss.mse as l", "use \"./a.ssl\" as l"] {
+        let StatementKind::Use { alias, .. } = statement(text) else { panic!() };
+        assert_eq!(alias.map(|name| name.text.to_string()).as_deref(), Some("l"), "{text}");
+    }
+    let StatementKind::Use { names, .. } = statement("use \"./a.ssl\".b as l") else { panic!() };
+    assert_eq!(&*names[0].bound().text, "l");
 }
 
 #[test]
@@ -380,7 +440,7 @@ fn what_is_missing() {
         "let a: = 3",
         "sweep s(lr) { a }",
         "test { a }",
-        "log x",
+        "log x + 1",
         "}",
     ]), @r#"
     let a = 
@@ -437,8 +497,8 @@ fn what_is_missing() {
       1:11 ")" expected `:` or `in`, found `)`; write `name in [values]`
     test { a }
       1:6 "{" expected `=` or a text in quotes, found `{`; write `test "name" { … }`
-    log x
-      1:5 "x" expected `=`, found the end of the file; write `log x = value`, or a record: `log { x }`
+    log x + 1
+      1:5 "x + 1" an entry of a record needs a name; write `name: value`; only `x` and `a.x` name themselves
     }
       1:1 "}" `}` closes nothing; remove it
     "#);
@@ -448,15 +508,15 @@ fn what_is_missing() {
 fn blocks_and_records_that_are_neither() {
     insta::assert_snapshot!(all_told(&[
         "let a = { b, c + 1 }",
-        "fn f() { report a, b\n let c = 1 }",
+        "fn f() { yield a, b\n let c = 1 }",
         "fn f() { let c = 1\n a: 3 }",
         "fn f() { let c = 1\n ..c }",
     ]), @r#"
     let a = { b, c + 1 }
       1:14 "c + 1" an entry of a record needs a name; write `name: value`; only `x` and `a.x` name themselves
-    fn f() { report a, b
+    fn f() { yield a, b
      let c = 1 }
-      1:18 "," a comma does not end a statement; end each statement with a new line or `;`; several values stand in a record: `{ a, b }`
+      1:17 "," a comma does not end a statement; end each statement with a new line or `;`; several values stand in a record: `{ a, b }`
     fn f() { let c = 1
      a: 3 }
       2:2 "a: 3" an entry of a record stands among statements; for a record put braces around it; to name a value write `let a = …`
