@@ -193,7 +193,7 @@ impl Elaborator<'_> {
     /// A split other than the training one that is both trained on and passed over is reported.
     fn note_reads(&mut self, kind: LoopKind, batches: &[std::rc::Rc<Batches>]) {
         for batch in batches {
-            let read = (batch.split.data.spec.clone(), batch.split.split.clone(), batch.span);
+            let read = (batch.split.data.spec.clone(), batch.split.split.clone(), batch.whole);
             if read.1 == "train" {
                 continue;
             }
