@@ -10,6 +10,7 @@ use std::collections::HashMap;
 
 use candle_core::{DType, Tensor};
 use serde::Deserialize;
+use ssl::source::library_files;
 use support::formula::Input;
 use support::{error, eval_record, fixture, numbers};
 
@@ -116,5 +117,33 @@ fn every_loss_is_held_in_f32_on_three_cases_and_on_two_rows() {
         let held: Vec<&Case> = cases.iter().filter(|case| case.error_f32.values().all(|&off| off <= 1e-6)).collect();
         assert!(held.len() >= 3, "{loss}");
         assert!(held.iter().any(|case| case.inputs[0].shape[0] == 2), "{loss} has no case with two rows");
+    }
+}
+
+/// The file of the library that `std.loss.NAME` stands in.
+fn library_text(import: &str) -> &'static str {
+    let name = import.split('.').nth(2).expect("std.loss.NAME");
+    let path = format!("loss/{name}.ssl");
+    library_files().into_iter().find(|(file, _)| *file == path).expect("a loss has a file of its name").1
+}
+
+/// Nothing in the compiler knows a loss by name: its text under another name is the same function, bit for bit.
+#[test]
+fn a_loss_copied_under_another_name_gives_the_same_bits() {
+    let losses = ["barlow_twins", "nt_xent", "vicreg", "negative_cosine", "dino", "dino_center", "cross_entropy"];
+    for loss in losses {
+        for case in fixture::<Vec<Case>>(&format!("losses/{loss}.json")) {
+            let library = case.program();
+            let text = library_text(&case.import);
+            let copied = library.replacen(&format!("use {}", case.import), text, 1).replace(loss, "my_own");
+            for dtype in [DType::F64, DType::F32] {
+                let wanted = eval_record(&library, &case.given(), dtype);
+                let got = eval_record(&copied, &case.given(), dtype);
+                for (name, tensor) in wanted {
+                    let bits = |tensor: &Tensor| numbers(tensor).iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+                    assert_eq!(bits(&tensor), bits(&got[&name]), "{}: {name} in {dtype:?}", case.case);
+                }
+            }
+        }
     }
 }

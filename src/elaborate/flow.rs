@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use super::Elaborator;
 use super::loops::LoopDraft;
-use super::scope::{ScopeId, ScopeKind};
+use super::scope::{ScopeId, ScopeKind, SlotState};
 use super::value::{Closure, Env, InstanceId, Tensor, Value};
 use crate::diagnostics::{Code, Diagnostic};
 use crate::graph::{DType, Type};
 use crate::program::{FlowValue, ReportItem, ReportValue, SlotId};
 use crate::resolve::Binding;
 use crate::source::Span;
-use crate::syntax::{Block, Expr, ExprKind, Name, Statement, StatementKind, TypeExpr};
+use crate::syntax::{Block, Expr, ExprKind, Name, SayWord, Statement, StatementKind, TypeExpr};
 
 /// A statement of the program whose graphs may still grow outputs.
 pub enum Draft {
@@ -44,30 +44,51 @@ impl Elaborator<'_> {
             self.scope(scope).closed = true;
             self.push_draft(Draft::Compute(scope));
         }
+        let readers = std::mem::take(&mut self.readers);
+        readers.into_iter().for_each(|draft| self.push_draft(draft));
+    }
+
+    /// What a net writes into its buffers outside of a step lasts no longer than the statement that calls it.
+    fn forget_module_writes(&mut self) {
+        let Some(scope) = self.open_compute else { return };
+        self.scope(scope).current.retain(|_, state| match (state.by_module, state.read) {
+            (true, Some(read)) => {
+                *state = SlotState { read: state.read, value: read, written: None, by_module: false };
+                true
+            }
+            (written, _) => !written,
+        });
+    }
+
+    /// A statement that only reads values: it runs once the graph at hand has run, which may still grow.
+    fn push_reader(&mut self, draft: Draft) {
+        self.readers.push(draft);
+        if self.open_compute.is_none() {
+            self.end_compute();
+        }
     }
 
     /// Statements of a file or a flow, in order; the value of the last expression.
     ///
-    /// Values that follow each other are one graph, so that a gradient reaches through names.
+    /// Values that follow each other are one graph, so that a gradient reaches through names; asserts and reports between
+    /// them read it after it has run.
     pub fn flow_statements(&mut self, statements: &[Statement], env: &Env) -> Value {
         let mut value = Value::None;
         for statement in statements {
             if self.has_yielded() {
                 break;
             }
-            let is_value = matches!(
-                statement.kind,
-                StatementKind::Let { .. } | StatementKind::Rebind { .. } | StatementKind::Expr(_)
-            );
-            if !is_value {
+            let grows = grows_graph(&statement.kind);
+            if !grows {
                 self.end_compute();
             }
             let outer = self.statement_name.replace(statement_label(statement));
             value = self.statement(statement, env);
             value = self.settle(value, statement.span);
-            if !is_value {
+            if !grows {
                 self.end_compute();
             }
+            self.forget_module_writes();
             self.statement_name = outer;
         }
         value
@@ -428,9 +449,8 @@ impl Elaborator<'_> {
             _ => None,
         });
         let condition_value = self.export_any(tensor);
-        self.end_compute();
         let text = self.sources.text(condition.span).to_string();
-        self.push_draft(Draft::Assert { condition: condition_value, text, why, facts, span });
+        self.push_reader(Draft::Assert { condition: condition_value, text, why, facts, span });
     }
 
     /// The two sides of the comparisons in a condition, shown when it fails.
@@ -465,8 +485,7 @@ impl Elaborator<'_> {
         };
         let mut rows = Vec::new();
         self.report_items("", &reported, value_expr.span, &mut rows);
-        self.end_compute();
-        self.push_draft(Draft::Report(rows));
+        self.push_reader(Draft::Report(rows));
     }
 
     fn report_items(&mut self, prefix: &str, value: &Value, span: Span, rows: &mut Vec<ReportItem>) {
@@ -624,6 +643,18 @@ fn leading_names(ty: &TypeExpr) -> Vec<Arc<str>> {
             _ => None,
         })
         .collect()
+}
+
+/// Whether a statement only adds values to the graph at hand, or reads some.
+fn grows_graph(statement: &StatementKind) -> bool {
+    matches!(
+        statement,
+        StatementKind::Let { .. }
+            | StatementKind::Rebind { .. }
+            | StatementKind::Expr(_)
+            | StatementKind::Assert { .. }
+            | StatementKind::Say { word: SayWord::Report, .. }
+    )
 }
 
 fn statement_label(statement: &Statement) -> String {

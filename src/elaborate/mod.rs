@@ -124,6 +124,8 @@ pub(crate) struct Elaborator<'a> {
     scope_stack: Vec<ScopeId>,
     /// The scope of the flow statement at hand, if it has made a tensor.
     open_compute: Option<ScopeId>,
+    /// Statements that follow the open graph.
+    readers: Vec<Draft>,
     holder: Option<ScopeId>,
     exports: HashMap<(ScopeId, crate::graph::Value), FlowValue>,
     flow_tensors: HashMap<FlowValue, Tensor>,
@@ -211,6 +213,7 @@ impl<'a> Elaborator<'a> {
             scopes: Vec::new(),
             scope_stack: Vec::new(),
             open_compute: None,
+            readers: Vec::new(),
             holder: None,
             exports: HashMap::new(),
             flow_tensors: HashMap::new(),

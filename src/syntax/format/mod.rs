@@ -16,7 +16,7 @@ use super::tree::*;
 use crate::source::Span;
 use doc::Doc;
 
-const WIDTH: usize = 100;
+const WIDTH: usize = 120;
 const INDENT: usize = 2;
 
 /// The text of a file in its one layout. `text` is what the file was parsed from.
