@@ -242,6 +242,12 @@ impl Elaborator<'_> {
             }
             _ => value,
         };
+        if let (true, Value::Float(x)) = (is_given, &fitted)
+            && !x.is_finite()
+        {
+            let headline = format!("the setting `{}` is not finite", name.text);
+            self.fail(crate::diagnostics::Code::BadValue, name.span, headline, format!("is {x}"));
+        }
         if is_given && let Some(fault) = self.diagnostics.get_mut(errors) {
             fault.help = Some(format!("change what `--set` or the file of settings gives `{}`", name.text));
         }
