@@ -29,6 +29,10 @@ const FAILED: u8 = 1;
 /// The program is wrong.
 const WRONG: u8 = 2;
 const INTERRUPTED: u8 = 130;
+/// A fault of the compiler, which the panic has described.
+const PANICKED: u8 = 101;
+/// The stack of the work: calls may go deep, and each may hold a deeply nested expression. Only what is used is taken.
+const STACK: usize = 512 << 20;
 
 #[derive(Parser)]
 #[command(
@@ -84,16 +88,21 @@ enum Verb {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let output = Output { format: cli.format(), events: cli.message_format == MessageFormat::Json };
-    let code = match cli.verb {
-        Verb::Run(args) => run::main(&args, &output),
-        Verb::Check(args) => check::main(&args, &output),
-        Verb::Plan(args) => plan::main(&args, &output),
-        Verb::Graph(args) => graph::main(&args, &output),
-        Verb::Eval(args) => eval::main(&args, &output),
-        Verb::Doc(args) => doc::main(&args, &output),
-        Verb::Fmt(args) => fmt::main(&args, &output),
-        Verb::Explain(args) => explain::main(&args, &output),
+    let work = || match &cli.verb {
+        Verb::Run(args) => run::main(args, &output),
+        Verb::Check(args) => check::main(args, &output),
+        Verb::Plan(args) => plan::main(args, &output),
+        Verb::Graph(args) => graph::main(args, &output),
+        Verb::Eval(args) => eval::main(args, &output),
+        Verb::Doc(args) => doc::main(args, &output),
+        Verb::Fmt(args) => fmt::main(args, &output),
+        Verb::Explain(args) => explain::main(args, &output),
     };
+    let code = std::thread::scope(|scope| {
+        let worker = std::thread::Builder::new().name("main".into()).stack_size(STACK);
+        // Without a thread of its own the work has the stack that the system gave.
+        worker.spawn_scoped(scope, work).map_or_else(|_| work(), |thread| thread.join().unwrap_or(PANICKED))
+    });
     ExitCode::from(code)
 }
 

@@ -40,8 +40,15 @@ impl DataError {
     pub(super) fn io(path: &Path, error: &std::io::Error) -> DataError {
         use std::io::ErrorKind::*;
         match error.kind() {
-            NotFound => DataError::missing(path, "does not exist")
-                .help("check the path: it is relative to the folder of the file in which the data is named"),
+            NotFound => {
+                let near = beside(path);
+                DataError::missing(path, "does not exist").help(match near {
+                    Some(near) => format!("did you mean `{}`?", path.with_file_name(near).display()),
+                    None => {
+                        "check the path: it is relative to the folder of the file in which the data is named".into()
+                    }
+                })
+            }
             PermissionDenied => {
                 DataError::missing(path, "may not be read: permission denied").help("make the file readable")
             }
@@ -74,6 +81,16 @@ impl fmt::Display for DataError {
 }
 
 impl std::error::Error for DataError {}
+
+/// The name of a file in the same folder that was probably meant.
+fn beside(path: &Path) -> Option<String> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let names = std::fs::read_dir(folder).ok()?.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let mut names: Vec<String> = names.collect();
+    names.sort();
+    let written = path.file_name()?.to_string_lossy();
+    nearest(&written, names.iter().map(String::as_str)).map(str::to_owned)
+}
 
 /// The known name that was probably meant, else all of them.
 pub(super) fn suggestion(written: &str, known: &[&str]) -> String {

@@ -12,7 +12,7 @@ const MOST: u64 = 16 << 30;
 
 /// Where a path of a program leads.
 pub fn locate(folder: &Path, written: &str) -> PathBuf {
-    folder.join(written)
+    crate::source::normal(&folder.join(written))
 }
 
 /// The whole file; one that is empty is an error.

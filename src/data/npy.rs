@@ -19,13 +19,24 @@ pub struct Array {
 
 pub fn open(options: &Options, folder: &Path) -> Result<Opened, DataError> {
     let params = source("npy").map_or(&[][..], |entry| entry.params);
-    let mut arrays = Vec::new();
+    let mut arrays: Vec<Array> = Vec::new();
     for (name, setting) in others(options, params) {
         let Setting::Text(written) = setting else {
             return Err(DataError::value(format!("`{name}` must be the path of a file")));
         };
         let path = locate(folder, written);
         let (shape, values) = parse(&path, &read(&path)?)?;
+        if shape.is_empty() {
+            return Err(DataError::wrong_size(&path, "holds a single number, not records")
+                .help("the first size of every field is the number of records"));
+        }
+        if let Some(first) = arrays.first()
+            && first.shape.first() != shape.first()
+        {
+            let sizes = format!("`{}` is {:?}, `{name}` is {shape:?}", first.name, first.shape);
+            return Err(DataError::wrong_size(&path, format_args!("has another number of records: {sizes}"))
+                .help("the first size of every field is the number of records"));
+        }
         arrays.push(Array { name: name.into(), shape, values });
     }
     let path = locate(folder, "");

@@ -106,7 +106,15 @@ pub fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<Array>, DataError> {
     let mut arrays = Vec::new();
     for (name, entry) in entries.iter().filter(|(name, _)| *name != "__metadata__") {
         let array = tensor(name, entry, body).ok_or_else(|| {
-            bad(format!("has a bad entry for `{name}`: {entry}, with {} bytes of elements", count(body.len())))
+            let end = entry.get("data_offsets").and_then(|offsets| offsets.get(1)).and_then(Value::as_u64);
+            match end.filter(|end| *end > body.len() as u64) {
+                Some(end) => bad(format!(
+                    "is cut: `{name}` ends at byte {} of the elements, it holds {}",
+                    count(end as usize),
+                    count(body.len())
+                )),
+                None => bad(format!("has a bad entry for `{name}`: {entry}")),
+            }
         })?;
         arrays.push(array);
     }

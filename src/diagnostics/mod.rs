@@ -82,7 +82,11 @@ pub fn nearest<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> O
     known
         .into_iter()
         .map(|name| (strsim::damerau_levenshtein(written, name), name))
-        .filter(|(distance, name)| *distance <= 1 + written.len().min(name.len()) / 4)
+        // A word of one letter is near to every other, one of four to many that are two changes away.
+        .filter(|(distance, name)| {
+            let shorter = written.len().min(name.len());
+            *distance < shorter && *distance <= (1 + shorter / 4).min((1 + shorter) / 3)
+        })
         .min()
         .map(|(_, name)| name)
 }

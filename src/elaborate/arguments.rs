@@ -70,11 +70,12 @@ impl Elaborator<'_> {
             }
             if slots[at].is_some() {
                 let name = &params[at].name.text;
-                self.fail(
+                self.fail_help(
                     Code::ArgumentCount,
                     argument.span,
                     format!("`{name}` of `{callee}` is given twice"),
                     "again here",
+                    "leave one of them out",
                 );
                 fits = false;
                 continue;
@@ -90,7 +91,10 @@ impl Elaborator<'_> {
     fn too_many(&mut self, callee: &str, takes: usize, given: usize, at: Span, span: Span) {
         let headline = format!("`{callee}` takes {}, {given} are given", arguments(takes));
         self.report(
-            Diagnostic::error(Code::ArgumentCount, headline).label(at, "one too many").label(span, "this call"),
+            Diagnostic::error(Code::ArgumentCount, headline)
+                .label(at, "one too many")
+                .label(span, "this call")
+                .help("leave it out"),
         );
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::value::{
     Closure, Definition, Env, Given, InstanceId, Net, Optimizer, Partial, Template, TemplateKind, Value,
 };
-use super::{CALLS_DEEP, Elaborator, NODES_MADE};
+use super::{CALLS_DEEP, Elaborator, NODES_MADE, ROUNDS_MADE};
 use crate::diagnostics::{Code, Diagnostic};
 use crate::source::Span;
 use crate::syntax::{Argument, Expr, ExprKind, Name};
@@ -87,19 +87,11 @@ impl Elaborator<'_> {
     }
 
     fn has_fuel(&mut self, span: Span) -> bool {
+        if self.too_deep {
+            return false;
+        }
         if self.calls.len() >= CALLS_DEEP {
-            let calls = std::mem::take(&mut self.calls);
-            let repeated = calls.last().map_or(String::new(), |frame| frame.callee.clone());
-            // The chain would repeat itself; its beginning tells enough.
-            self.calls = calls[..calls.len().min(3)].to_vec();
-            self.fail_help(
-                Code::RecursionLimit,
-                span,
-                format!("`{repeated}` calls itself without end"),
-                format!("{CALLS_DEEP} calls deep"),
-                "end the recursion with an `if` on a static condition",
-            );
-            self.calls = calls;
+            self.report_depth(span);
             return false;
         }
         if self.nodes_made >= NODES_MADE {
@@ -112,7 +104,52 @@ impl Elaborator<'_> {
             );
             return false;
         }
-        true
+        self.take_rounds(1, span)
+    }
+
+    /// Counts rounds of loops and calls, which need not leave a node behind; false once there are too many.
+    pub fn take_rounds(&mut self, count: usize, span: Span) -> bool {
+        self.rounds = self.rounds.saturating_add(count);
+        if self.rounds <= ROUNDS_MADE {
+            return true;
+        }
+        if !self.too_deep {
+            let calls = self.calls.clone();
+            self.calls.truncate(3);
+            self.fail_help(
+                Code::RecursionLimit,
+                span,
+                "compiling takes more than 5,000,000 calls and rounds of loops",
+                "too much is unrolled here",
+                "do with fewer rounds, or compute with tensors instead of a loop",
+            );
+            self.calls = calls;
+        }
+        // Whatever runs is left at once, and what comes after has as much to spend again.
+        self.too_deep = !self.calls.is_empty();
+        self.rounds = 0;
+        false
+    }
+
+    /// Calls that go too deep: what calls itself is what was called most often.
+    fn report_depth(&mut self, span: Span) {
+        let calls = std::mem::take(&mut self.calls);
+        let count = |name: &str| calls.iter().filter(|frame| frame.callee == name).count();
+        let most = calls.iter().map(|frame| count(&frame.callee)).max().unwrap_or(0);
+        let repeated = calls.iter().find(|frame| count(&frame.callee) == most).map(|frame| frame.callee.clone());
+        let repeated = repeated.unwrap_or_default();
+        let place = calls.iter().rfind(|frame| frame.callee == repeated).map_or(span, |frame| frame.span);
+        // The chain would repeat itself; its beginning tells enough.
+        self.calls = calls[..calls.len().min(3)].to_vec();
+        self.fail_help(
+            Code::RecursionLimit,
+            place,
+            format!("calls of `{repeated}` go more than {CALLS_DEEP} deep"),
+            "calls itself again here",
+            "end the recursion with an `if` on a static condition; a `for` may have more rounds",
+        );
+        self.calls = calls;
+        self.too_deep = true;
     }
 
     pub fn call_closure(&mut self, closure: &Rc<Closure>, given: Vec<Given>, span: Span) -> Value {
@@ -187,9 +224,13 @@ impl Elaborator<'_> {
     ) -> Value {
         match definition.template.kind {
             TemplateKind::View => self.apply_view(&[Value::Definition(definition.clone())], given, span),
-            TemplateKind::Optimizer => {
-                self.fail(Code::NotCallable, callee_span, "an optimizer is not called", "an optimizer")
-            }
+            TemplateKind::Optimizer => self.fail_help(
+                Code::NotCallable,
+                callee_span,
+                "an optimizer is not called",
+                "an optimizer",
+                "name it after `using` in a `minimize`",
+            ),
             TemplateKind::Module => match self.anonymous_child(definition, span) {
                 Some(net) => self.call_net(&net, given, span),
                 None => {
@@ -306,6 +347,9 @@ impl Elaborator<'_> {
             (Value::Namespace(module), _) => match self.global(*module, &name.text, name.span) {
                 Some(value) => value,
                 None => {
+                    if let Some(fault) = self.not_importable(*module, &name.text, name.span) {
+                        return fault;
+                    }
                     let known: Vec<Arc<str>> = self.modules.modules[*module].names.keys().cloned().collect();
                     self.unknown_field("the file", text, name.span, known.iter().map(|n| &**n))
                 }
@@ -327,7 +371,7 @@ impl Elaborator<'_> {
             }
             (other, _) => {
                 let what = self.describe(other);
-                self.fail(Code::UnknownField, name.span, format!("{what} has no field `{text}`"), "no such field")
+                self.unknown_field(&what, text, name.span, [])
             }
         }
     }

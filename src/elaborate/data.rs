@@ -261,12 +261,27 @@ impl Elaborator<'_> {
             }
             [Given { value: Value::Error, .. }] => return Value::Error,
             [Given { value, span, .. }] => return self.wrong_kind(&value.clone(), "a whole number of rows", *span),
-            _ => return self.fail(Code::ArgumentCount, span, "`batches` takes the number of rows", "this call"),
+            _ => {
+                return self.fail_help(
+                    Code::ArgumentCount,
+                    span,
+                    "`batches` takes the number of rows",
+                    "this call",
+                    "write `.batches(64)`",
+                );
+            }
         };
         if batch < 1 {
-            return self.fail(Code::BadValue, place, "a batch has at least one row", format!("is {batch}"));
+            let fact = format!("is {batch}");
+            return self.fail_help(
+                Code::BadValue,
+                place,
+                "a batch has at least one row",
+                fact,
+                "write a number above 0, such as 64",
+            );
         }
-        Value::Batches(Rc::new(Batches { split, batch: batch as usize, span: place }))
+        Value::Batches(Rc::new(Batches { split, batch: batch as usize, span: place, whole: span }))
     }
 
     pub fn as_batches(&mut self, value: Value, span: Span) -> Option<Rc<Batches>> {
@@ -346,7 +361,8 @@ impl Elaborator<'_> {
         if let Some((_, value)) = self.column_cache.iter().find(|(have, _)| have.0 == key.0 && have.1 == key.1) {
             return value.clone();
         }
-        let batches = Batches { split: split.clone(), batch: 1000.min(split.count().unwrap_or(1).max(1)), span };
+        let batches =
+            Batches { split: split.clone(), batch: 1000.min(split.count().unwrap_or(1).max(1)), span, whole: span };
         let value = self.collect_all(&batches, span);
         self.column_cache.push((key, value.clone()));
         value
@@ -379,7 +395,8 @@ impl Elaborator<'_> {
         let body = crate::syntax::Block { statements: statements.collect(), span: at };
         let label = format!("{}_{}", batches.split.data.name, batches.split.split);
         let env = Env::module(self.modules.entry);
-        let value = Value::Batches(Rc::new(Batches { split: batches.split.clone(), batch: batches.batch, span }));
+        let value =
+            Value::Batches(Rc::new(Batches { split: batches.split.clone(), batch: batches.batch, span, whole: span }));
         env.bind("source", value);
         let sources = [crate::syntax::LoopSource {
             pattern: crate::syntax::Pattern::Name(name("batch")),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Elaborator;
 use super::value::{Closure, Env, Record, Tensor, Value};
-use crate::diagnostics::{Code, Diagnostic};
+use crate::diagnostics::Code;
 use crate::graph::{Attr, Attrs, Bindings, DType, Size, Type};
 use crate::ops;
 use crate::program::{ClockField, Guard};
@@ -65,6 +65,9 @@ impl Elaborator<'_> {
                 "training" => Value::Bool(self.training),
                 "index" => self.row_index(span),
                 _ => {
+                    if let Some(fault) = self.not_importable(env.module_index(), name, span) {
+                        return fault;
+                    }
                     self.fail(Code::UnknownName, span, format!("unknown name `{name}`"), "not defined before this line")
                 }
             },
@@ -169,7 +172,12 @@ impl Elaborator<'_> {
         let over_tensor = matches!(source, Value::Tensor(_) | Value::Cell(_));
         let Some(values) = self.iterate(source, over.span) else { return Value::Error };
         let mut results = Vec::new();
+        let errors = self.diagnostics.len();
         for (at, value) in values.into_iter().enumerate() {
+            // The same mistake in every round is one mistake.
+            if self.diagnostics.len() > errors {
+                return Value::Error;
+            }
             let inner = env.child();
             self.bind_pattern(pattern, value, &inner);
             if let Some(filter) = filter {
@@ -204,13 +212,17 @@ impl Elaborator<'_> {
                     );
                     return None;
                 };
-                if b.saturating_sub(a) > 100_000 {
+                let rounds = b.saturating_sub(a);
+                if rounds > 100_000 {
                     self.fail(
                         Code::RecursionLimit,
                         span,
-                        format!("{} rounds are too many to unroll", b - a),
+                        format!("{rounds} rounds are too many to unroll"),
                         "each round is unrolled into the graph",
                     );
+                    return None;
+                }
+                if !self.take_rounds(rounds.max(0) as usize, span) {
                     return None;
                 }
                 Some((a..b).map(Value::Int).collect())
@@ -476,14 +488,17 @@ impl Elaborator<'_> {
 
     /// Reports that a value is not what the place asks for.
     pub fn wrong_kind(&mut self, value: &Value, wanted: &str, span: Span) -> Value {
-        if value.is_error() {
+        if value.holds_error() {
             return Value::Error;
         }
         let what = self.describe(value);
-        self.report(
-            Diagnostic::error(Code::TypeMismatch, format!("{wanted} is needed, this is {what}")).label(span, what),
-        );
-        Value::Error
+        self.fail_help(
+            Code::TypeMismatch,
+            span,
+            format!("{wanted} is needed, this is {what}"),
+            what,
+            format!("give {wanted} here"),
+        )
     }
 }
 

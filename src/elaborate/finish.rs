@@ -226,6 +226,8 @@ impl Elaborator<'_> {
         let given = (module == self.modules.entry)
             .then(|| self.settings.set.iter().rev().find(|(have, _)| *have == *name.text).map(|(_, text)| text.clone()))
             .flatten();
+        let errors = self.diagnostics.len();
+        let is_given = given.is_some();
         let value = match (given, value) {
             (Some(text), _) => read_setting(&text, ty),
             (None, Some(value)) => self.expr(value, env),
@@ -243,6 +245,15 @@ impl Elaborator<'_> {
             }
             _ => value,
         };
+        if let (true, Value::Float(x)) = (is_given, &fitted)
+            && !x.is_finite()
+        {
+            let headline = format!("the setting `{}` is not finite", name.text);
+            self.fail(crate::diagnostics::Code::BadValue, name.span, headline, format!("is {x}"));
+        }
+        if is_given && let Some(fault) = self.diagnostics.get_mut(errors) {
+            fault.help = Some(format!("change what `--set` or the file of settings gives `{}`", name.text));
+        }
         let text = self.static_text(&fitted);
         self.resolved_params.insert(name.text.to_string(), text);
         fitted

@@ -225,6 +225,7 @@ impl Elaborator<'_> {
             Some(Binding::Imported { module, name, .. }) => self.global(*module, name, span),
             Some(Binding::Namespace { module }) => Some(Value::Namespace(*module)),
             Some(Binding::Builtin { name }) => super::builtins::find(name).map(Value::Builtin),
+            Some(Binding::Nothing) => Some(Value::Error),
             Some(Binding::Declaration(at)) => {
                 let statement = &modules.modules[module].file.statements[*at];
                 if self.evaluating.contains(&key) {
@@ -261,6 +262,34 @@ impl Elaborator<'_> {
             }
             _ => self.prelude_or_builtin(module, name, span),
         }
+    }
+
+    /// A name of another file that only a run of that file gives a value; none where it is something else.
+    pub fn not_importable(&mut self, module: usize, name: &Arc<str>, span: Span) -> Option<Value> {
+        let (module, name) = match self.modules.modules[module].names.get(name)? {
+            Binding::Imported { module, name, .. } => (*module, name),
+            _ => (module, name),
+        };
+        if module == self.modules.entry {
+            return None;
+        }
+        let declaring = &self.modules.modules[module];
+        let Some(Binding::Declaration(at)) = declaring.names.get(name) else { return None };
+        let word = match declaring.file.statements[*at].kind {
+            StatementKind::Data { .. } => "data",
+            StatementKind::Net { .. } => "net",
+            StatementKind::Weight(_) => "weight",
+            StatementKind::State(_) => "state",
+            StatementKind::Loop { .. } => "train",
+            StatementKind::Sweep { .. } => "sweep",
+            _ => return None,
+        };
+        let from = self.sources.file(declaring.file.source).name.clone();
+        let fault = Diagnostic::error(Code::NotAllowedHere, format!("`{name}` cannot be imported from `{from}`"))
+            .label(span, format!("a `{word}` is made by a run of its own file"))
+            .help(format!("make it in a `fn` or `flow` of `{from}`, and call that here"));
+        self.report(fault);
+        Some(Value::Error)
     }
 
     fn prelude_or_builtin(&mut self, module: usize, name: &Arc<str>, span: Span) -> Option<Value> {

@@ -297,7 +297,7 @@ impl Elaborator<'_> {
     /// A split other than the training one that is both trained on and passed over is reported.
     fn note_reads(&mut self, kind: LoopKind, batches: &[std::rc::Rc<Batches>]) {
         for batch in batches {
-            let read = (batch.split.data.spec.clone(), batch.split.split.clone(), batch.span);
+            let read = (batch.split.data.spec.clone(), batch.split.split.clone(), batch.whole);
             if read.1 == "train" {
                 continue;
             }
@@ -358,7 +358,8 @@ impl Elaborator<'_> {
                 }
                 (Some("epochs" | "steps"), other) => {
                     let what = self.describe(other);
-                    self.fail(Code::BadValue, span, "a positive whole number is needed", what);
+                    let help = "write a number above 0, such as 10";
+                    self.fail_help(Code::BadValue, span, "a positive whole number is needed", what, help);
                 }
                 (Some("clip"), value) if value.as_number().is_some_and(|x| x > 0.0) => read.clip = value.as_number(),
                 (Some("on_nan"), Value::Text(text)) if &**text == "stop" => read.on_nan = OnNan::Stop,

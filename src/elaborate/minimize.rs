@@ -1,6 +1,6 @@
 //! `minimize`: which weights, their gradients, and the optimiser's rule for each.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use indexmap::IndexMap;
@@ -138,6 +138,7 @@ impl Elaborator<'_> {
                 if let Some(state) = state.filter(|state| depends(reach, state)) {
                     any = true;
                     slots.insert(slot, state.value);
+                    self.scope(step).asked.insert(slot, selection.value.span);
                 }
             }
             if !any {
@@ -145,7 +146,70 @@ impl Elaborator<'_> {
                 return None;
             }
         }
+        let trained: HashSet<SlotId> = slots.keys().copied().collect();
+        let teacher = slots.keys().copied().find(|slot| self.follows_one_of(step, *slot, &trained).is_some());
+        if let Some(teacher) = teacher {
+            self.report_teacher(step, teacher, &trained);
+            return None;
+        }
         Some(slots)
+    }
+
+    /// Of the weights from which the step assigns `slot`, one that is trained.
+    fn follows_one_of(&self, step: ScopeId, slot: SlotId, trained: &HashSet<SlotId>) -> Option<SlotId> {
+        let (_, followed) = self.scopes[step.0].follows.get(&slot)?;
+        followed.iter().copied().find(|leader| trained.contains(leader))
+    }
+
+    /// A weight that the step assigns from what it trains follows that, and is not trained beside it.
+    fn report_teacher(&mut self, step: ScopeId, slot: SlotId, trained: &HashSet<SlotId>) {
+        let Some(leader) = self.follows_one_of(step, slot, trained) else { return };
+        let Some(place) = self.scopes[step.0].asked.get(&slot).copied() else { return };
+        let written = self.scopes[step.0].follows[&slot].0;
+        // In the words of `over`, where the path of a weight may lie deeper.
+        let named = |slot: SlotId| self.scopes[step.0].asked.get(&slot).map(|place| self.sources.text(*place));
+        let (teacher, student) = (named(slot).unwrap_or_default(), named(leader).unwrap_or("what is trained"));
+        self.report(
+            Diagnostic::error(Code::FrozenTrained, format!("`{teacher}` would be trained, but follows `{student}`"))
+                .label(place, "trained here")
+                .label(written, format!("assigned from `{student}` here"))
+                .help("leave it out of `over`: what a step assigns from other weights is a teacher"),
+        );
+    }
+
+    /// Notes from which other weights `slot <- tensor` takes its value. A gradient does not count, so an optimiser's update of
+    /// one weight follows no other.
+    pub fn note_followed(&mut self, slot: SlotId, tensor: Tensor, span: Span) {
+        let Some(step) = self.scope_stack.first().copied().filter(|id| self.scopes[id.0].kind == ScopeKind::Step)
+        else {
+            return;
+        };
+        if !self.module_stack.is_empty() || self.slots[slot.0 as usize].kind != SlotKind::Weight {
+            return;
+        }
+        let Ok(value) = self.import(tensor, step) else { return };
+        let held: HashMap<GraphValue, SlotId> =
+            self.scopes[step.0].current.iter().map(|(slot, state)| (state.value, *slot)).collect();
+        let graph = self.scopes[step.0].builder.graph();
+        let (mut seen, mut stack, mut followed) = (HashSet::new(), vec![value], Vec::new());
+        while let Some(value) = stack.pop() {
+            match held.get(&value) {
+                Some(other) if *other != slot && self.slots[other.0 as usize].kind == SlotKind::Weight => {
+                    followed.push(*other);
+                }
+                Some(_) => {}
+                None if seen.insert(value.node) && graph.node(value.node).op != &ops::structure::GRAD => {
+                    stack.extend(graph.node(value.node).operands.iter().copied());
+                }
+                None => {}
+            }
+        }
+        followed.sort_unstable_by_key(|slot| slot.0);
+        self.scope(step).follows.insert(slot, (span, followed));
+        let trained: HashSet<SlotId> = self.scopes[step.0].trained.keys().copied().collect();
+        if trained.contains(&slot) {
+            self.report_teacher(step, slot, &trained);
+        }
     }
 
     fn check_not_frozen(&mut self, value: &Value, span: Span) -> Option<()> {
@@ -233,7 +297,8 @@ impl Elaborator<'_> {
         let wanted: Option<HashSet<SlotId>> = over.map(|(value, _)| self.weights_of(value).into_values().collect());
         let mut seen = HashSet::new();
         let mut assigned = false;
-        let (mut flat, mut blind) = (None, None);
+        let mut flat: Option<(&str, Span)> = None;
+        let mut blind = None;
         for (slot, state) in self.scopes[step.0].current.clone() {
             if wanted.as_ref().is_some_and(|wanted| !wanted.contains(&slot)) {
                 continue;
@@ -248,20 +313,26 @@ impl Elaborator<'_> {
                             diagnostic = diagnostic.label(place, "`stop` cuts the gradient here");
                         }
                     }
-                    Reason::Flat(op) => flat = Some(op.name),
+                    // The first one counts: what comes after it in the loss is whole too.
+                    Reason::Flat(op, origin) if flat.is_none() => {
+                        flat = self.user_place(origin).map(|place| (op.name, place));
+                    }
                     Reason::Blind(op, why) => blind = Some((op.name, why)),
                     _ => {}
                 }
             }
         }
+        if let Some((op, place)) = flat.filter(|_| seen.is_empty()) {
+            diagnostic = diagnostic.label(place, format!("`{op}` has no slope"));
+        }
         diagnostic.help = Some(if !seen.is_empty() {
             "remove what cuts the gradient on the way to what should learn".into()
         } else if let Some((op, why)) = blind {
             format!("no gradient flows through `{op}` to where it samples: {why}")
-        } else if let Some(op) = flat {
-            format!("`{op}` has no slope: its gradient is zero everywhere; use a smooth function instead")
+        } else if flat.is_some() {
+            "its gradient is zero everywhere: use a smooth function, such as `cross_entropy` of the scores".into()
         } else if assigned {
-            "what the step assigns by `<-` is not trained; name it in `over` to train it".into()
+            "what the step assigns by `<-` is not trained: compute the loss from what should learn".into()
         } else {
             "compute the loss from a net's output".into()
         });
@@ -530,7 +601,7 @@ impl Elaborator<'_> {
     pub fn find_assigned(&mut self, targets: &[Expr], env: &Env) {
         self.assigned_nets.clear();
         for target in targets {
-            let before = (self.diagnostics.len(), self.reported.clone());
+            let before = (self.diagnostics.len(), (self.reported.clone(), self.blamed.clone()));
             if root_name(target).is_some_and(|name| env.get(name).is_some()) {
                 let value = self.expr(target, env);
                 if matches!(value, Value::Net(_) | Value::Chain(_) | Value::List(_) | Value::Record(_) | Value::Cell(_))
@@ -539,7 +610,7 @@ impl Elaborator<'_> {
                 }
             }
             self.diagnostics.truncate(before.0);
-            self.reported = before.1;
+            (self.reported, self.blamed) = before.1;
         }
     }
 }

@@ -49,6 +49,7 @@ pub use builtins::{documentation as builtin_documentation, names as builtin_name
 /// Limits that end a program that would elaborate for ever.
 const CALLS_DEEP: usize = 120;
 const NODES_MADE: usize = 2_000_000;
+const ROUNDS_MADE: usize = 5_000_000;
 
 /// What the command line decides.
 #[derive(Clone, Debug)]
@@ -107,6 +108,12 @@ pub(crate) struct Elaborator<'a> {
     pub float: DType,
     pub diagnostics: Vec<Diagnostic>,
     reported: HashSet<(crate::diagnostics::Code, Span)>,
+    /// Calls of the user inside which the library was at a loss.
+    blamed: HashSet<Span>,
+    /// A recursion without end was met and reported; true until its first call is left.
+    too_deep: bool,
+    /// Rounds of static loops and calls so far.
+    rounds: usize,
 
     /// Top-level names as far as they have been evaluated.
     globals: HashMap<(usize, Arc<str>), Value>,
@@ -200,6 +207,9 @@ impl<'a> Elaborator<'a> {
             float: settings.float,
             diagnostics: Vec::new(),
             reported: HashSet::new(),
+            blamed: HashSet::new(),
+            too_deep: false,
+            rounds: 0,
             globals: HashMap::new(),
             evaluating: Vec::new(),
             module_envs: (0..modules.modules.len()).map(Env::module).collect(),
@@ -265,6 +275,7 @@ impl<'a> Elaborator<'a> {
         let result = body(self);
         self.call_stack_id = outer;
         self.calls.pop();
+        self.too_deep &= !self.calls.is_empty();
         result
     }
 

@@ -10,14 +10,30 @@ use crate::source::Span;
 impl Elaborator<'_> {
     /// Adds a diagnostic with the calls that led to it; the same code at the same place once.
     pub fn report(&mut self, diagnostic: Diagnostic) {
-        let place = diagnostic.labels.first().map(|label| label.span);
-        if let Some(span) = place
-            && !self.reported.insert((diagnostic.code, span))
-        {
+        if self.too_deep {
             return;
         }
+        if let Some(span) = diagnostic.labels.first().map(|label| label.span) {
+            if !self.reported.insert((diagnostic.code, span)) {
+                return;
+            }
+            // What goes wrong inside the library comes from the user's call, which is named once.
+            if let Some(call) = self.call_into_library(span)
+                && !self.blamed.insert(call)
+            {
+                return;
+            }
+        }
         let calls = self.calls.clone();
-        self.diagnostics.push(diagnostic.calls(calls));
+        let help = diagnostic.help.clone().unwrap_or_else(|| remedy(diagnostic.code).into());
+        self.diagnostics.push(diagnostic.calls(calls).help(help));
+    }
+
+    /// The innermost call in the user's own files that led to a place in the library.
+    fn call_into_library(&self, place: Span) -> Option<Span> {
+        let is_library = |span: Span| self.sources.file(span.source).is_library();
+        let own = self.calls.iter().rev().map(|frame| frame.span).find(|span| !is_library(*span));
+        own.filter(|_| is_library(place))
     }
 
     /// Something was reported already: what follows from it stays unsaid.
@@ -109,7 +125,7 @@ impl Elaborator<'_> {
         let all: Vec<String> = known.clone().into_iter().map(|name| format!("`{name}`")).collect();
         diagnostic.help = match nearest(written, known) {
             Some(name) => Some(format!("did you mean `{name}`?")),
-            None if all.is_empty() => None,
+            None if all.is_empty() => Some("use it as it is: it has no fields".into()),
             None => Some(format!("it has {}", all.join(", "))),
         };
         self.report(diagnostic);
@@ -129,5 +145,35 @@ impl Elaborator<'_> {
             Value::List(items) => format!("a list of {}", items.len()),
             other => other.kind().to_string(),
         }
+    }
+}
+
+/// What to do about a fault whose place says the rest.
+fn remedy(code: Code) -> &'static str {
+    match code {
+        Code::Syntax => "see `docs/language.md` for how it is written",
+        Code::UnknownName => "define it above this line, or import it with `use`",
+        Code::UnknownField => "leave the field out",
+        Code::ShapeMismatch => {
+            "`reshape`, `x[:, new]` and `x.T` change a shape, `x[0]` and `mean(x, axis: 0)` drop a size"
+        }
+        Code::TypeMismatch => "give a value of the kind that is asked for",
+        Code::ArgumentCount => "give each parameter one value",
+        Code::NotCallable => "call a function, net, module or view",
+        Code::WrongTime => "use what is known while compiling: a number, a size, a `param`",
+        Code::ElementType => "`int(x)` makes whole numbers of it, `float(x)` floats",
+        Code::IndexRange => "indices go from 0 to one less than the size; -1 is the last",
+        Code::SizeOverflow => "use smaller numbers, or floats",
+        Code::NotAllowedHere => "move it to where it has a meaning",
+        Code::BadValue => "give a value that is allowed",
+        Code::RecursionLimit => "do with fewer rounds, or compute with tensors instead of a loop",
+        Code::FrozenTrained => "leave it out of `over`, or train a `copy(net)` of it",
+        Code::EmptySelection => {
+            "name a net or weight that the step calls, and a condition that some of its weights meet"
+        }
+        Code::NotTrainable => "name a net, a `weight` or a `state`",
+        Code::NotAView => "give it a picture, or another field of the kind that it takes",
+        Code::NotYet => "leave it out: this version cannot run it",
+        _ => "`ssl explain` shows an example that works",
     }
 }

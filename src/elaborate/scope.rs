@@ -60,6 +60,10 @@ pub struct Scope {
     /// What the elaboration assumed of the rows of a batch.
     pub guards: Vec<Guard>,
     pub trained: IndexMap<SlotId, Span>,
+    /// Where `over` names a weight that is trained.
+    pub asked: HashMap<SlotId, Span>,
+    /// For weights assigned by `<-`: where, and from which other weights.
+    pub follows: HashMap<SlotId, (Span, Vec<SlotId>)>,
     /// Slots written by `<-` anywhere in the body: never trained by default.
     pub assigned: Vec<SlotId>,
     /// Outer values captured by a sample scope, in order of its inputs.
@@ -110,6 +114,8 @@ impl Scope {
             feeds: Vec::new(),
             guards: Vec::new(),
             trained: IndexMap::new(),
+            asked: HashMap::new(),
+            follows: HashMap::new(),
             assigned: Vec::new(),
             captured: Vec::new(),
             key: None,
@@ -260,6 +266,8 @@ impl Elaborator<'_> {
         }
         if let Some(values) = self.constant_values(tensor) {
             let ty = self.ty(tensor);
+            let origin = self.scopes[tensor.scope.0].builder.graph().node(tensor.value.node).origin;
+            self.scope(scope).builder.origin = origin;
             let value = self.constant_in(scope, &values, ty).value;
             // One node for all uses: a gradient is with respect to that node.
             self.scope(scope).imports.insert(tensor, value);

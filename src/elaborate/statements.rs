@@ -19,7 +19,7 @@ impl Elaborator<'_> {
     pub fn block(&mut self, block: &Block, env: &Env) -> Value {
         let mut value = Value::None;
         for statement in &block.statements {
-            if self.has_yielded() {
+            if self.has_yielded() || self.too_deep {
                 break;
             }
             value = self.statement(statement, env);
@@ -314,6 +314,7 @@ impl Elaborator<'_> {
                     new
                 };
                 if let Some(tensor) = self.cell_tensor(new, &slot_ty.ty, value.span) {
+                    self.note_followed(slot, tensor, span);
                     self.write_slot(slot, tensor, span);
                 }
             }
@@ -372,6 +373,7 @@ impl Elaborator<'_> {
             };
             let ty = self.slots[slot.0 as usize].ty.clone();
             if let Some(tensor) = self.cell_tensor(Value::Tensor(leaf.value), &ty, value_span) {
+                self.note_followed(slot, tensor, span);
                 self.write_slot(slot, tensor, span);
             }
         }

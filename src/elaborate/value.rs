@@ -201,7 +201,10 @@ pub struct Split {
 pub struct Batches {
     pub split: Rc<Split>,
     pub batch: usize,
+    /// Of the number of rows.
     pub span: Span,
+    /// Of the whole source, `digits.train.batches(64)`.
+    pub whole: Span,
 }
 
 /// Names in sight, innermost frame first.
@@ -286,6 +289,16 @@ impl Value {
 
     pub fn is_error(&self) -> bool {
         matches!(self, Value::Error)
+    }
+
+    /// Whether an error is in it, as an item or field: what does not fit because of that was reported.
+    pub fn holds_error(&self) -> bool {
+        match self {
+            Value::Error => true,
+            Value::List(items) => items.iter().any(Value::holds_error),
+            Value::Record(record) => record.values().any(Value::holds_error),
+            _ => false,
+        }
     }
 
     /// A static number as a float.

@@ -12,10 +12,10 @@ use crate::ops::{Gradient, Op};
 pub enum Reason {
     /// A `stop`, by its place.
     Stopped(OriginId),
-    /// The way leads through integers or booleans.
+    /// It is no float itself.
     Integer,
-    /// The way leads through an op that is constant almost everywhere.
-    Flat(&'static Op),
+    /// The way leads through an op that is constant almost everywhere, such as one that gives whole numbers; with its place.
+    Flat(&'static Op, OriginId),
     /// The way leads through an operand of an op to which its rule lets nothing flow, and why.
     Blind(&'static Op, &'static str),
     /// The loss does not depend on it.
@@ -40,8 +40,7 @@ pub(super) fn flow(node: &Node) -> Flow {
         Gradient::Rule(_) | Gradient::Except(..) | Gradient::Structural if float => Flow::Through,
         // Reported when a cotangent arrives: nobody may take the missing rule for zeros.
         Gradient::None(_) if float => Flow::Through,
-        Gradient::Zero(_) if float => Flow::Cut(Reason::Flat(node.op)),
-        _ => Flow::Cut(Reason::Integer),
+        _ => Flow::Cut(Reason::Flat(node.op, node.origin)),
     }
 }
 

@@ -43,6 +43,8 @@ pub enum Binding {
     Namespace { module: usize },
     /// What the compiler gives, under another name.
     Builtin { name: Arc<str> },
+    /// A `use` that brought nothing, which was reported: what is made from the name stays unsaid.
+    Nothing,
 }
 
 /// Parses the entry and, transitively, what it imports.
@@ -184,7 +186,10 @@ impl Loader<'_> {
         }
         let is_source = joined == "data" && crate::data::sources().iter().any(|row| *row.name == *name.text);
         match &used.alias {
-            _ if !is_source => self.unknown_import(&joined, name),
+            _ if !is_source => {
+                self.unknown_import(&joined, name);
+                self.bind(module, used.bound(), Binding::Nothing);
+            }
             Some(alias) => {
                 self.bind(module, alias, Binding::Builtin { name: name.text.clone() });
             }
@@ -195,17 +200,31 @@ impl Loader<'_> {
     fn unknown_import(&mut self, folder: &str, name: &Name) {
         let all = library_names();
         let here = all.iter().filter(|(place, _)| place == folder).map(|(_, name)| name.as_str());
-        let help = match nearest(&name.text, here.clone()) {
-            Some(near) => Some(format!("did you mean `{near}`?")),
-            None => all
-                .iter()
-                .find(|(_, have)| *have == *name.text)
-                .map(|(place, have)| format!("it is in another place: `use std.{}.{have}`", place.replace('/', "."))),
+        let elsewhere = || all.iter().find(|(_, have)| *have == *name.text);
+        let list = |names: Vec<&str>| names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        let help = match (nearest(&name.text, here.clone()), elsewhere()) {
+            (_, Some((place, have))) if place != "prelude" => {
+                format!("it is in another place: `use std.{}.{have}`", place.replace('/', "."))
+            }
+            (_, Some(_)) => "leave the `use` out: the name is known everywhere".into(),
+            (Some(near), None) => format!("did you mean `{near}`?"),
+            (None, None) if here.clone().next().is_some() => format!("it has {}", list(here.collect())),
+            (None, None) => {
+                let mut folders: Vec<&str> =
+                    all.iter().map(|(place, _)| place.split('/').next().unwrap_or(place)).collect();
+                folders.sort_unstable();
+                folders.dedup();
+                folders.retain(|folder| *folder != "prelude");
+                match nearest(folder.split('/').next().unwrap_or(folder), folders.iter().copied()) {
+                    Some(near) if near != folder => format!("did you mean `std.{near}`?"),
+                    _ => format!("the library has {}", list(folders)),
+                }
+            }
         };
         let place = if folder.is_empty() { "std".to_string() } else { format!("std.{}", folder.replace('/', ".")) };
-        let mut diagnostic = Diagnostic::error(Code::UnknownImport, format!("`{place}` has no `{}`", name.text))
-            .label(name.span, "not in the library");
-        diagnostic.help = help;
+        let diagnostic = Diagnostic::error(Code::UnknownImport, format!("`{place}` has no `{}`", name.text))
+            .label(name.span, "not in the library")
+            .help(help);
         self.diagnostics.push(diagnostic);
     }
 
@@ -223,17 +242,21 @@ impl Loader<'_> {
     fn import_file(&mut self, module: usize, written: &Text, names: &[Used], alias: Option<&Name>) {
         let from = self.modules[module].file.source;
         let folder = self.sources.file(from).folder.clone().unwrap_or_default();
-        let path = normal(&folder.join(&*written.text));
+        let path = crate::source::normal(&folder.join(&*written.text));
         let shown = path.to_string_lossy().into_owned();
         if let Some(at) = self.by_name.get(&shown).copied() {
             if let Some(start) = self.loading.iter().position(|(have, _)| *have == at) {
-                return self.cycle(start, written.span);
+                self.cycle(start, written.span);
+                return self.bind_nothing(module, written, names, alias);
             }
             return self.bind_file(module, at, written, names, alias);
         }
         let text = match self.files.read(&path) {
             Ok(text) => text,
-            Err(error) => return self.unreadable(&shown, written.span, &error),
+            Err(error) => {
+                self.unreadable(&shown, written.span, &error);
+                return self.bind_nothing(module, written, names, alias);
+            }
         };
         let source = self.sources.add(shown, path.parent().map(Path::to_path_buf), text);
         if let Some(last) = self.loading.last_mut() {
@@ -244,14 +267,19 @@ impl Loader<'_> {
     }
 
     fn unreadable(&mut self, shown: &str, span: Span, error: &std::io::Error) {
-        let what = match error.kind() {
-            std::io::ErrorKind::NotFound => "there is no such file".to_string(),
-            _ => error.to_string(),
+        use std::io::ErrorKind;
+        let (code, what, help) = match error.kind() {
+            ErrorKind::NotFound => (
+                Code::FileMissing,
+                "there is no such file".to_string(),
+                "check the path: it is relative to the file in which it stands",
+            ),
+            ErrorKind::IsADirectory => (Code::FileMissing, "it is a folder".to_string(), "name a file in it"),
+            ErrorKind::InvalidData => (Code::FileCorrupt, "it is no UTF-8 text".to_string(), "save it as UTF-8"),
+            _ => (Code::FileMissing, error.to_string(), "make the file readable"),
         };
         self.diagnostics.push(
-            Diagnostic::error(Code::FileMissing, format!("cannot read `{shown}`: {what}"))
-                .label(span, "imported here")
-                .help("paths are relative to the file in which they stand"),
+            Diagnostic::error(code, format!("cannot read `{shown}`: {what}")).label(span, "imported here").help(help),
         );
     }
 
@@ -270,14 +298,17 @@ impl Loader<'_> {
         self.diagnostics.push(diagnostic.help("move what both need into a third file"));
     }
 
+    /// The names of a `use` whose file could not be read.
+    fn bind_nothing(&mut self, module: usize, written: &Text, names: &[Used], alias: Option<&Name>) {
+        if names.is_empty() {
+            self.bind(module, alias.unwrap_or(&stem(written)), Binding::Nothing);
+        }
+        names.iter().for_each(|used| self.bind(module, used.bound(), Binding::Nothing));
+    }
+
     fn bind_file(&mut self, module: usize, at: usize, written: &Text, names: &[Used], alias: Option<&Name>) {
         if names.is_empty() {
-            let stem = Path::new(&*written.text)
-                .file_stem()
-                .map(|stem| stem.to_string_lossy().into_owned())
-                .unwrap_or_default();
-            let stem = Name { text: stem.as_str().into(), span: written.span };
-            return self.bind(module, alias.unwrap_or(&stem), Binding::Namespace { module: at });
+            return self.bind(module, alias.unwrap_or(&stem(written)), Binding::Namespace { module: at });
         }
         for used in names {
             let name = &used.name;
@@ -286,15 +317,37 @@ impl Loader<'_> {
                 self.bind(module, used.bound(), Binding::Imported { module: at, name: name.text.clone(), span });
                 continue;
             }
+            self.bind(module, used.bound(), Binding::Nothing);
+            if self.modules[at].is_unread(&name.text) {
+                continue;
+            }
             let known: Vec<Arc<str>> = self.modules[at].names.keys().cloned().collect();
             let mut diagnostic =
                 Diagnostic::error(Code::UnknownImport, format!("`{}` has no `{}`", written.text, name.text))
                     .label(name.span, "not in that file");
-            diagnostic.help =
-                nearest(&name.text, known.iter().map(|n| &**n)).map(|near| format!("did you mean `{near}`?"));
+            diagnostic.help = Some(match nearest(&name.text, known.iter().map(|n| &**n)) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None if known.is_empty() => "nothing is declared in it: import from another file".into(),
+                None => format!("it has {}", known.iter().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ")),
+            });
             self.diagnostics.push(diagnostic);
         }
     }
+}
+
+impl Module {
+    /// Whether the name stands in a statement that could not be read, and may be declared there.
+    fn is_unread(&self, name: &str) -> bool {
+        let unread = self.file.statements.iter().filter(|statement| matches!(statement.kind, StatementKind::Error));
+        let texts = unread.filter_map(|statement| self.text.get(statement.span.range()));
+        texts.flat_map(names::words).any(|word| word == name)
+    }
+}
+
+/// The name that `use "./worlds.ssl"` binds.
+fn stem(written: &Text) -> Name {
+    let stem = Path::new(&*written.text).file_stem().map(|stem| stem.to_string_lossy().into_owned());
+    Name { text: stem.unwrap_or_default().as_str().into(), span: written.span }
 }
 
 /// The name that a statement gives at the top level of its file.
@@ -337,19 +390,4 @@ pub fn library_names() -> &'static [(String, String)] {
         names.extend(crate::data::sources().iter().map(|row| ("data".to_string(), row.name.to_string())));
         names
     })
-}
-
-/// `a/./b/../c` is `a/c`: the same file has one name.
-fn normal(path: &Path) -> std::path::PathBuf {
-    let mut parts = std::path::PathBuf::new();
-    for part in path.components() {
-        match part {
-            std::path::Component::CurDir => {}
-            std::path::Component::ParentDir if parts.file_name().is_some() => {
-                parts.pop();
-            }
-            other => parts.push(other),
-        }
-    }
-    parts
 }

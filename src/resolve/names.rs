@@ -163,7 +163,8 @@ impl<'a> Checker<'a> {
         } else if !self.modules.modules[self.at].names.contains_key(name) {
             let mut fault = Diagnostic::error(Code::UnknownName, format!("unknown name `{name}`"))
                 .label(span, "not defined before this line");
-            fault.help = self.remedy(name);
+            let help = self.remedy(name);
+            fault.help = Some(help.unwrap_or_else(|| "define it above this line, or import it with `use`".into()));
             self.unknown.push((name.clone(), fault));
         }
     }
@@ -236,6 +237,6 @@ fn is_free_of_order(kind: &StatementKind) -> bool {
     )
 }
 
-fn words(text: &str) -> impl Iterator<Item = &str> {
+pub(super) fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(|char: char| !(char.is_ascii_alphanumeric() || char == '_')).filter(|word| !word.is_empty())
 }

@@ -11,7 +11,7 @@ use crate::diagnostics::{Code, Diagnostic};
 use crate::events::{Event, Number, StageKind};
 use crate::graph::Bindings;
 use crate::plan::Plan;
-use crate::program::{Call, Length, Loop, LoopKind, OnNan, SlotKind, Step};
+use crate::program::{Call, Input, Length, Loop, LoopKind, OnNan, SlotKind, Step};
 
 use super::batch::{Batch, Feeder};
 use super::executor::execute;
@@ -288,24 +288,38 @@ impl Runtime<'_> {
         let logs = plan.logs.iter().map(|(_, register)| *register);
         let roots: Vec<_> = logs.chain(plan.commits.iter().map(|(_, register)| *register)).collect();
         let fresh = || given.registers(compiled, plan, &batch.passed).ok();
-        let found = culprit(&plan.step, &plan.passed, &fresh, &roots, &self.device);
+        let names = plan.step.inputs.iter().map(|(at, register)| {
+            let value = compiled.graph.inputs[*at];
+            (*register, compiled.graph.name(value).to_string())
+        });
+        let found = culprit(&plan.step, &plan.passed, &fresh, &names.collect(), &roots, &self.device);
         let place = format!("in step {step} of `{}`", course.looped.name);
-        let help = "lower the learning rate, or keep its operands in the range where it is finite";
+        let help = |range: &str| match step {
+            0 => range.to_string(),
+            _ => format!("lower the learning rate, or {range}"),
+        };
         match found {
             Some(Culprit { node: Some((name, op)), gave, origin, operands, .. }) => {
                 let called = if name == op { format!("`{op}`") } else { format!("`{op}` (`{name}`)") };
                 let headline = format!("{called} gave {gave} {place}");
                 let facts = if operands.is_empty() { "no operands".into() } else { operands.join("; ") };
-                let diagnostic = Diagnostic::error(Code::NotFinite, headline).help(help);
+                let diagnostic = Diagnostic::error(Code::NotFinite, headline).help(help(range_of(op)));
                 fault::at_origin(diagnostic, &self.program.origins, origin, format!("gave {gave} from {facts}"))
             }
             Some(Culprit { input: Some(source), gave, .. }) => {
                 let (name, origin) = source_name(compiled, plan, source);
                 let headline = format!("{name} holds {gave} {place}");
-                let diagnostic = Diagnostic::error(Code::NotFinite, headline).help("check the values that come in");
+                let is_schedule = matches!(source, Source::Input(at) if matches!(compiled.inputs[at], Input::Host(_)));
+                let help = match is_schedule {
+                    true => "make it finite at every step; the first is step 0",
+                    false => "check the values that come in",
+                };
+                let diagnostic = Diagnostic::error(Code::NotFinite, headline).help(help);
                 fault::at_origin(diagnostic, &self.program.origins, origin, format!("holds {gave}"))
             }
-            _ => Box::new(Diagnostic::error(Code::NotFinite, format!("a result is not finite {place}")).help(help)),
+            _ => Box::new(
+                Diagnostic::error(Code::NotFinite, format!("a result is not finite {place}")).help(help(range_of(""))),
+            ),
         }
     }
 
@@ -443,8 +457,17 @@ fn clock(course: &Course<'_>, step: u64) -> Clock {
 fn source_name(step: &Step, plan: &Plan, source: Source) -> (String, crate::graph::OriginId) {
     match source {
         Source::Input(at) => {
-            let value = step.graph.inputs[at];
-            (format!("`{}`", step.graph.name(value)), step.graph.node(value.node).origin)
+            // A number of the clock has its place where it is computed.
+            let Input::Host(n) = step.inputs[at] else {
+                let value = step.graph.inputs[at];
+                return (format!("`{}`", step.graph.name(value)), step.graph.node(value.node).origin);
+            };
+            let graph = &step.host.graph;
+            let mut node = graph.node(graph.outputs[n].node);
+            while let ("cast", Some(operand)) = (node.op.name, node.operands.first()) {
+                node = graph.node(operand.node);
+            }
+            (format!("a schedule, by `{}`,", node.op.name), node.origin)
         }
         Source::Passed(at) => {
             let register = plan.loader.outputs[at];
@@ -454,5 +477,15 @@ fn source_name(step: &Step, plan: &Plan, source: Source) -> (String, crate::grap
                 None => ("what the loader passed".into(), Default::default()),
             }
         }
+    }
+}
+
+/// How to keep the operands of an op where its result is finite.
+fn range_of(op: &str) -> &'static str {
+    match op {
+        "log" => "keep what it is taken of above 0, as `log(max(x, 1e-8))` does",
+        "sqrt" | "rsqrt" => "keep what it is taken of above 0, as `sqrt(x + 1e-8)` does",
+        "div" | "recip" => "keep what it is divided by away from 0, as `x / (y + 1e-8)` does",
+        _ => "keep its operands in the range where it is finite",
     }
 }

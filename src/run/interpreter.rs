@@ -21,7 +21,7 @@ use super::fault::{self, Fault};
 use super::folder::RunFolder;
 use super::key::Place;
 use super::profile::Profile;
-use super::stage::{Given, Prepared, bind_sizes, bind_witnesses, check_memory, shape_text};
+use super::stage::{Given, Prepared, bind_sizes, bind_witnesses, check_memory, check_room, shape_text};
 use super::{Interrupt, Outcome, RunOptions, Store, files, host, store};
 
 /// Elements of a tensor that a report still shows one by one.
@@ -188,6 +188,7 @@ impl Runtime<'_> {
         let values = &self.values;
         let program = self.program;
         let flow = |value: FlowValue| found(program, values, value);
+        check_room(program, slots, &self.device)?;
         for slot in slots {
             store::declare(program, &mut self.store, *slot, &flow, &self.options.weights, place, &self.device)?;
         }

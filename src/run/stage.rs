@@ -8,7 +8,7 @@ use candle_core::{Device, Tensor};
 use crate::diagnostics::{Code, Diagnostic};
 use crate::graph::{Bindings, DType, Size, Type};
 use crate::plan::Plan;
-use crate::program::{Guard, Input, Origin, SlotId, Step};
+use crate::program::{Guard, Input, Origin, Program, SlotId, Step};
 
 use super::executor::Registers;
 use super::fault::{self, Fault};
@@ -153,6 +153,29 @@ impl Given<'_> {
     }
 }
 
+/// Refuses weights and states that do not fit the memory that is left, naming the largest.
+pub fn check_room(program: &Program, slots: &[SlotId], device: &Device) -> Result<(), Fault> {
+    let Some(available) = device.is_cpu().then(memory::available).flatten() else { return Ok(()) };
+    let bytes = |slot: &SlotId| {
+        let ty = &program.slots[slot.0 as usize].ty;
+        let sizes = ty.shape.iter().filter_map(Size::as_known).map(|size| size.max(0) as u64);
+        sizes.fold(ty.dtype.width() as u64, u64::saturating_mul)
+    };
+    let needed = slots.iter().map(bytes).fold(0, u64::saturating_add);
+    if needed <= available {
+        return Ok(());
+    }
+    let Some(largest) = slots.iter().max_by_key(|slot| bytes(slot)) else { return Ok(()) };
+    let slot = &program.slots[largest.0 as usize];
+    let headline = format!("weights need {} of memory, {} are left", events_size(needed), events_size(available));
+    let diagnostic = Diagnostic::error(Code::OutOfMemory, headline).help(format!(
+        "take smaller sizes; the largest is `{}`, {}",
+        slot.path,
+        events_size(bytes(largest))
+    ));
+    Err(fault::at_origin(diagnostic, &program.origins, slot.origin, "the largest is made here"))
+}
+
 /// Refuses a plan that does not fit the memory that is left, naming what fills it.
 pub fn check_memory(plan: &Plan, name: &str, origins: &[Origin], device: &Device) -> Result<(), Fault> {
     let needed = predicted(plan);
@@ -180,7 +203,7 @@ pub fn check_memory(plan: &Plan, name: &str, origins: &[Origin], device: &Device
         Code::OutOfMemory,
         format!("`{name}` needs {} of memory, {} are left", events_size(needed), events_size(available)),
     )
-    .help(format!("take a smaller batch; the largest tensors are {}", named.join(", ")));
+    .help(format!("take a smaller batch or smaller sizes; the largest tensors are {}", named.join(", ")));
     let origin = largest.first().map(|(_, at)| plan.step.instructions[*at].origin).unwrap_or_default();
     Err(fault::at_origin(diagnostic, origins, origin, "the largest tensor is made here"))
 }

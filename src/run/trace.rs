@@ -84,11 +84,12 @@ struct Made {
 }
 
 /// Runs `program` again and walks from the first of `roots` that is not finite back to where that began. `fresh` gives the
-/// registers as they were at the start.
+/// registers as they were at the start, `named` the names of what was in them.
 pub fn culprit(
     program: &Program,
     passed: &[Register],
     fresh: &dyn Fn() -> Option<Registers>,
+    named: &HashMap<Register, String>,
     roots: &[Register],
     device: &Device,
 ) -> Option<Culprit> {
@@ -121,13 +122,13 @@ pub fn culprit(
         match next {
             // A constant that is infinite on purpose is not where things went wrong, but where it is used is.
             Some((_, operand)) if is_constant(program, operand) => {
-                return Some(describe(program, at, &made, fresh, device));
+                return Some(describe(program, at, &made, fresh, named, device));
             }
             Some((position, operand)) => {
                 register = program.instructions[at].inputs[position];
                 made = *operand;
             }
-            None => return Some(describe(program, at, &made, fresh, device)),
+            None => return Some(describe(program, at, &made, fresh, named, device)),
         }
     }
 }
@@ -197,12 +198,13 @@ fn describe(
     at: usize,
     made: &Made,
     fresh: &dyn Fn() -> Option<Registers>,
+    named: &HashMap<Register, String>,
     device: &Device,
 ) -> Culprit {
     let instruction = &program.instructions[at];
     let mut operands = Vec::new();
     if let Some(mut registers) = fresh() {
-        let mut names: HashMap<Register, String> = HashMap::new();
+        let mut names = named.clone();
         step_through(program, &mut registers, device, at, &mut |at, _| {
             for register in &program.instructions[at].outputs {
                 names.insert(*register, program.instructions[at].name.to_string());

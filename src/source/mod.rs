@@ -93,6 +93,21 @@ impl SourceMap {
     }
 }
 
+/// `a/./b/../c` is `a/c`: the same file has one name.
+pub fn normal(path: &Path) -> PathBuf {
+    let mut parts = PathBuf::new();
+    for part in path.components() {
+        match part {
+            std::path::Component::CurDir => {}
+            std::path::Component::ParentDir if parts.file_name().is_some() => {
+                parts.pop();
+            }
+            other => parts.push(other),
+        }
+    }
+    if parts.as_os_str().is_empty() { PathBuf::from(".") } else { parts }
+}
+
 /// What the compiler reads files through: the disk, or a table in a test or an editor.
 pub trait Files {
     fn read(&self, path: &Path) -> std::io::Result<String>;

@@ -216,6 +216,13 @@ impl Elaborator<'_> {
             Value::List(items) => items.as_ref().clone(),
             other => vec![other.clone()],
         };
+        let known = items.iter().filter_map(|item| item.as_size()?.as_known());
+        // Bytes are counted in 63 bits, and no element takes more than eight.
+        if known.filter(|n| *n > 0).try_fold(8i64, i64::checked_mul).is_none() {
+            let fact = "more elements than 60 bits can count";
+            self.fail(Code::SizeOverflow, span, "the sizes of a tensor multiply to too much", fact);
+            return None;
+        }
         items
             .iter()
             .map(|item| match item.as_size() {

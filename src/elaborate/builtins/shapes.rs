@@ -285,6 +285,8 @@ impl Elaborator<'_> {
         };
         let Some(sizes) = self.sizes_of(&list, args.span) else { return Value::Error };
         let here = self.here();
+        let origin = self.origin(args.span);
+        self.scope(here).builder.origin = origin;
         let ty = Type::new(self.float, sizes);
         Value::Tensor(self.constant_in(here, &[value], ty))
     }

@@ -7,8 +7,16 @@ use crate::diagnostics::{Code, Diagnostic};
 use crate::source::{SourceId, Span};
 use crate::syntax::lines::BROKEN;
 
+/// A failure with its place.
+pub struct Described {
+    pub place: usize,
+    /// Where the line ends whose statement was never finished, though it asks to go on below.
+    pub line_ends: Option<usize>,
+    pub fault: Diagnostic,
+}
+
 /// Where the grammar failed, and the diagnostic for it.
-pub fn describe(source: SourceId, text: &str, copy: &str, error: &Error<Rule>) -> (usize, Diagnostic) {
+pub fn describe(source: SourceId, text: &str, copy: &str, error: &Error<Rule>) -> Described {
     let place = match error.location {
         InputLocation::Pos(at) | InputLocation::Span((at, _)) => at.min(text.len()),
     };
@@ -16,7 +24,12 @@ pub fn describe(source: SourceId, text: &str, copy: &str, error: &Error<Rule>) -
         ErrorVariant::ParsingError { positives, .. } => positives.as_slice(),
         ErrorVariant::CustomError { .. } => &[],
     };
-    let found = Found::at(copy, place);
+    let (mut place, mut found) = (place, Found::at(copy, place));
+    let line_ends = unfinished(text, copy, place, found.token);
+    if let Some(end) = line_ends {
+        place = end;
+        found = Found { words: "the end of the line".into(), token: "", length: 0, empty: true, remark: None };
+    }
     let statement = Around { before: before(copy, place), word: first_word(before(copy, place)) };
     let wanted = wanted(expected);
     let headline = match (&found.remark, wanted.as_str()) {
@@ -31,10 +44,22 @@ pub fn describe(source: SourceId, text: &str, copy: &str, error: &Error<Rule>) -
     // At the end of a line the place to point at is what stands before it.
     let range = if found.empty { end_of(copy, place) } else { place..place + found.length };
     let mut fault = Diagnostic::error(Code::Syntax, headline).label(Span::new(source, range.start, range.end), label);
-    if let Some(help) = remedy(&statement, &found, expected) {
-        fault = fault.help(help);
-    }
-    (place, fault)
+    let help = remedy(&statement, &found, expected).unwrap_or_else(|| match found.empty {
+        true => "finish the line".into(),
+        false => format!("remove `{}`, or write what is missing before it", found.token),
+    });
+    fault = fault.help(help);
+    Described { place, line_ends, fault }
+}
+
+/// Where the line above `place` ends, if that line ends with an operator and the one of `place` begins a statement.
+fn unfinished(text: &str, copy: &str, place: usize, token: &str) -> Option<usize> {
+    let line = text.get(..place)?.rfind('\n')? + 1;
+    // The statement's word may have been read as a name.
+    let word = text[line..place].split_whitespace().next().unwrap_or(token);
+    let head = copy.get(..line)?.trim_end_matches(|c: char| c.is_whitespace() || c == BROKEN as char);
+    let joined = copy.as_bytes()[line - 1] != b'\n' && head.ends_with(is_operator);
+    (joined && is_statement_word(word)).then(|| text[head.len()..].find('\n').map(|at| head.len() + at)).flatten()
 }
 
 /// What stands where the grammar failed.

@@ -65,10 +65,15 @@ fn read(source: SourceId, text: &str, lines: Lines) -> (File, Vec<Diagnostic>) {
             }
             Err(error) => error,
         };
-        let (place, fault) = messages::describe(source, text, &readable, &error);
+        let messages::Described { place, line_ends, fault } = messages::describe(source, text, &readable, &error);
         let told = faults.iter().any(|known| recover::same_line(text, known, place));
-        let taken = recover::statement_around(&readable, place);
+        let mut taken = recover::statement_around(&readable, place);
         copy = readable.into_bytes();
+        if let Some(end) = line_ends {
+            // The line below is a statement of its own.
+            copy[end] = b'\n';
+            taken.end = taken.end.min(end);
+        }
         if attempt + 1 < MAX_RETRIES {
             lines::blank(&mut copy, taken);
         } else {
