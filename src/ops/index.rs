@@ -344,7 +344,7 @@ pub static ONE_HOT: Op = Op {
     },
     flops: no_cost,
     domain: Domain::Special("positions must be in range"),
-    examples: &["one_hot([1, 0], classes: 3) == [[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]]"],
+    examples: &["one_hot([1, 0], classes: 3, dtype: f64) == [[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]]"],
 };
 
 fn no_cost(_: &Cost<'_>) -> f64 {
