@@ -18,6 +18,7 @@ mod measures;
 mod minimize;
 mod nets;
 mod operators;
+mod questions;
 mod report;
 mod scope;
 mod signatures;

@@ -377,7 +377,7 @@ impl Elaborator<'_> {
         })
     }
 
-    fn binary_ints(&mut self, op: BinaryOp, a: i64, b: i64, spans: [Span; 2], span: Span) -> Option<Value> {
+    pub fn binary_ints(&mut self, op: BinaryOp, a: i64, b: i64, spans: [Span; 2], span: Span) -> Option<Value> {
         use BinaryOp::*;
         if matches!(op, FloorDivide | Remainder) && b == 0 {
             return Some(self.fail(Code::BadValue, spans[1], "division by zero", "is 0"));
@@ -428,26 +428,6 @@ impl Elaborator<'_> {
     fn size_fraction(&mut self, a: &Size, b: &Size, span: Span) -> Option<Value> {
         let (a, b) = (self.size_tensor(a, span), self.size_tensor(b, span));
         Some(self.elementwise(&ops::elementwise::DIV, &[a, b], Meeting::Float, &[span, span], span))
-    }
-
-    /// A static question about a size with symbols: answered by the witness.
-    fn ask_sizes(&mut self, op: BinaryOp, a: &Size, b: &Size, span: Span) -> Option<Value> {
-        use BinaryOp::{Greater, GreaterEqual, Less, LessEqual};
-        let beyond = |size: &Size, by: i64| size.as_known()?.checked_add(by);
-        let question = match op {
-            GreaterEqual => beyond(b, 0).map(|least| (a, least, true)),
-            Greater => beyond(b, 1).map(|least| (a, least, true)),
-            Less => beyond(b, 0).map(|least| (a, least, false)),
-            LessEqual => beyond(b, 1).map(|least| (a, least, false)),
-            _ => None,
-        };
-        if let Some((size, least, wanted)) = question
-            && let Some(holds) = self.at_least(size, least)
-        {
-            return Some(Value::Bool(holds == wanted));
-        }
-        let (a, b) = (self.witness(a, span)?, self.witness(b, span)?);
-        self.binary_ints(op, a, b, [span, span], span)
     }
 
     fn no_such_operation(&mut self, op: BinaryOp, left: &Value, right: &Value, spans: [Span; 2]) -> Value {

@@ -348,7 +348,7 @@ pub static ONE_HOT: Op = Op {
     },
     flops: NO_COST,
     domain: Domain::Special("positions must be in range"),
-    examples: &["one_hot([1, 0], classes: 3) == [[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]]"],
+    examples: &["one_hot([1, 0], classes: 3, dtype: f64) == [[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]]"],
 };
 
 /// The axis that `infer` has found to be one of the operand's.

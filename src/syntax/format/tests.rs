@@ -144,13 +144,13 @@ fn what_fits_stands_on_one_line() {
 #[test]
 fn what_does_not_fit_is_broken_at_its_outermost_brackets() {
     insta::assert_snapshot!(formatted(
-        "let result = some_function(first_argument_value, second: another_function(of, several), third: 3, fourth: 4)\n"
+        "let result = some_function(first_argument_value, second: another_function(of, several), third: 3, fourth: \"a longer text\")\n"
     ), @r#"
     let result = some_function(
       first_argument_value,
       second: another_function(of, several),
       third: 3,
-      fourth: 4,
+      fourth: "a longer text",
     )
     "#);
 }
@@ -158,13 +158,13 @@ fn what_does_not_fit_is_broken_at_its_outermost_brackets() {
 #[test]
 fn a_step_reads_like_the_manual() {
     insta::assert_snapshot!(formatted(
-        "train byol(epochs:100) for {image} in photos.train.batches(256) {\nlet a=strong(image)   # a new draw\nminimize negative_cosine(p[0], t[0]) + negative_cosine(p[1], t[1]) over student, predictor using lars(lr: 0.2)\nteacher<-ema(teacher,student)\n}\n"
+        "train byol(epochs:100) for {image} in photos.train.batches(256) {\nlet a=strong(image)   # a new draw\nminimize negative_cosine(p[0], t[0]) + negative_cosine(p[1], t[1]) over student, predictor using lars(lr: 0.2, weight_decay: 1.5e-6)\nteacher<-ema(teacher,student)\n}\n"
     ), @r#"
     train byol(epochs: 100) for { image } in photos.train.batches(256) {
       let a = strong(image)  # a new draw
       minimize negative_cosine(p[0], t[0]) + negative_cosine(p[1], t[1])
         over student, predictor
-        using lars(lr: 0.2)
+        using lars(lr: 0.2, weight_decay: 1.5e-6)
       teacher <- ema(teacher, student)
     }
     "#);
