@@ -1,15 +1,24 @@
 //! Sizes: integer polynomials over named symbols, in normal form, so that equality is structural (`2*B` meets `B + B`).
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
 /// One size of a shape.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Size {
-    /// Product of atoms (with repetition, sorted) to its non-zero coefficient; the empty product is the constant.
-    terms: BTreeMap<Vec<Atom>, i64>,
+pub struct Size(Form);
+
+/// Nearly all sizes are numbers, and every node of a graph holds copies of some: a copy costs no allocation.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Form {
+    Known(i64),
+    /// With a symbol in it.
+    Open(Arc<Terms>),
 }
+
+/// Product of atoms (with repetition, sorted) to its non-zero coefficient; the empty product is the constant.
+type Terms = BTreeMap<Vec<Atom>, i64>;
 
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Atom {
@@ -27,19 +36,36 @@ pub struct Overflow;
 
 impl Size {
     pub fn known(n: i64) -> Size {
-        Size { terms: if n == 0 { BTreeMap::new() } else { BTreeMap::from([(Vec::new(), n)]) } }
+        Size(Form::Known(n))
     }
 
     pub fn symbol(name: impl Into<Arc<str>>) -> Size {
-        Size { terms: BTreeMap::from([(vec![Atom::Symbol(name.into())], 1)]) }
+        Size::of(Terms::from([(vec![Atom::Symbol(name.into())], 1)]))
+    }
+
+    /// In the one form that such terms have.
+    fn of(terms: Terms) -> Size {
+        let known = match terms.len() {
+            0 => Some(0),
+            1 => terms.get(&Vec::new()).copied(),
+            _ => None,
+        };
+        Size(known.map_or_else(|| Form::Open(Arc::new(terms)), Form::Known))
+    }
+
+    fn terms(&self) -> Cow<'_, Terms> {
+        match &self.0 {
+            Form::Known(0) => Cow::Owned(Terms::new()),
+            Form::Known(n) => Cow::Owned(Terms::from([(Vec::new(), *n)])),
+            Form::Open(terms) => Cow::Borrowed(terms),
+        }
     }
 
     /// The number, if no symbol is in it.
     pub fn as_known(&self) -> Option<i64> {
-        match self.terms.len() {
-            0 => Some(0),
-            1 => self.terms.get(&Vec::new()).copied(),
-            _ => None,
+        match self.0 {
+            Form::Known(n) => Some(n),
+            Form::Open(_) => None,
         }
     }
 
@@ -48,8 +74,11 @@ impl Size {
     }
 
     pub fn add(&self, other: &Size) -> Result<Size, Overflow> {
-        let mut terms = self.terms.clone();
-        for (product, factor) in &other.terms {
+        if let (Form::Known(a), Form::Known(b)) = (&self.0, &other.0) {
+            return a.checked_add(*b).map(Size::known).ok_or(Overflow);
+        }
+        let mut terms = self.terms().into_owned();
+        for (product, factor) in other.terms().iter() {
             let sum = terms.get(product).copied().unwrap_or(0).checked_add(*factor).ok_or(Overflow)?;
             if sum == 0 {
                 terms.remove(product);
@@ -57,7 +86,7 @@ impl Size {
                 terms.insert(product.clone(), sum);
             }
         }
-        Ok(Size { terms })
+        Ok(Size::of(terms))
     }
 
     pub fn sub(&self, other: &Size) -> Result<Size, Overflow> {
@@ -65,12 +94,15 @@ impl Size {
     }
 
     pub fn mul(&self, other: &Size) -> Result<Size, Overflow> {
+        if let (Form::Known(a), Form::Known(b)) = (&self.0, &other.0) {
+            return a.checked_mul(*b).map(Size::known).ok_or(Overflow);
+        }
         let mut sum = Size::known(0);
-        for (left, a) in &self.terms {
-            for (right, b) in &other.terms {
+        for (left, a) in self.terms().iter() {
+            for (right, b) in other.terms().iter() {
                 let mut product = [left.as_slice(), right.as_slice()].concat();
                 product.sort();
-                let term = Size { terms: BTreeMap::from([(product, a.checked_mul(*b).ok_or(Overflow)?)]) };
+                let term = Size::of(Terms::from([(product, a.checked_mul(*b).ok_or(Overflow)?)]));
                 sum = sum.add(&term)?;
             }
         }
@@ -80,16 +112,16 @@ impl Size {
     /// The quotient, if the division is exact for every value of the symbols.
     pub fn div_exact(&self, divisor: &Size) -> Option<Size> {
         if let Some(d) = divisor.as_known() {
-            if d == 0 || self.terms.values().any(|factor| factor % d != 0) {
+            if d == 0 || self.terms().values().any(|factor| factor % d != 0) {
                 return None;
             }
-            let terms = self.terms.iter().map(|(product, factor)| (product.clone(), factor / d)).collect();
-            return Some(Size { terms });
+            return Some(Size::of(self.terms().iter().map(|(product, n)| (product.clone(), n / d)).collect()));
         }
         // A single product divides term by term.
-        let (by, factor) = divisor.terms.iter().next().filter(|_| divisor.terms.len() == 1)?;
-        let mut terms = BTreeMap::new();
-        for (product, n) in &self.terms {
+        let divisor = divisor.terms();
+        let (by, factor) = divisor.iter().next().filter(|_| divisor.len() == 1)?;
+        let mut terms = Terms::new();
+        for (product, n) in self.terms().iter() {
             let mut rest = product.clone();
             for atom in by {
                 rest.remove(rest.iter().position(|have| have == atom)?);
@@ -99,7 +131,7 @@ impl Size {
             }
             terms.insert(rest, n / factor);
         }
-        Some(Size { terms })
+        Some(Size::of(terms))
     }
 
     /// The quotient rounded down; an opaque atom where normal form cannot carry it out. None for a zero divisor.
@@ -112,15 +144,16 @@ impl Size {
             (Some(a), Some(b)) => Some(Size::known(a.div_euclid(b))),
             _ => {
                 let atom = Atom::FloorDiv(Box::new(self.clone()), Box::new(divisor.clone()));
-                Some(Size { terms: BTreeMap::from([(vec![atom], 1)]) })
+                Some(Size::of(Terms::from([(vec![atom], 1)])))
             }
         }
     }
 
     /// The number under `bindings`; none when a symbol is unbound or the number does not fit.
     pub fn bind(&self, bindings: &Bindings) -> Option<i64> {
+        let Form::Open(terms) = &self.0 else { return self.as_known() };
         let mut sum = 0i64;
-        for (product, factor) in &self.terms {
+        for (product, factor) in terms.iter() {
             let mut term = *factor;
             for atom in product {
                 let value = match atom {
@@ -139,8 +172,9 @@ impl Size {
 
     /// The same polynomial with some symbols replaced.
     pub fn substitute(&self, of: &dyn Fn(&str) -> Option<Size>) -> Result<Size, Overflow> {
+        let Form::Open(terms) = &self.0 else { return Ok(self.clone()) };
         let mut sum = Size::known(0);
-        for (product, factor) in &self.terms {
+        for (product, factor) in terms.iter() {
             let mut term = Size::known(*factor);
             for atom in product {
                 let value = match atom {
@@ -156,8 +190,9 @@ impl Size {
 
     /// Every symbol in it, sorted, without repetition.
     pub fn symbols(&self) -> Vec<Arc<str>> {
+        let Form::Open(terms) = &self.0 else { return Vec::new() };
         let mut found = Vec::new();
-        for atom in self.terms.keys().flatten() {
+        for atom in terms.keys().flatten() {
             match atom {
                 Atom::Symbol(name) => found.push(name.clone()),
                 Atom::FloorDiv(a, b) => found.extend([a.symbols(), b.symbols()].concat()),
@@ -185,10 +220,8 @@ impl From<i64> for Size {
 /// `B`, `2*B + 1`, `floor(B / 2)`: products by descending degree, the constant last.
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.terms.is_empty() {
-            return f.write_str("0");
-        }
-        let mut terms: Vec<_> = self.terms.iter().collect();
+        let Form::Open(terms) = &self.0 else { return write!(f, "{}", self.as_known().unwrap_or(0)) };
+        let mut terms: Vec<_> = terms.iter().collect();
         terms.sort_by_key(|(product, _)| std::cmp::Reverse(product.len()));
         for (at, (product, factor)) in terms.into_iter().enumerate() {
             match (at > 0, *factor < 0) {
