@@ -277,7 +277,7 @@ fn integers_are_not_reached() {
         -> l",
     );
     let reach = reach(&graph, graph.outputs[0]);
-    assert!(matches!(reach.reason(value(&graph, "x")), Some(Reason::Flat(op, _)) if op.name == "cast"));
+    assert!(matches!(reach.obstacles(&graph, value(&graph, "x"))[..], [Reason::Flat(op, _)] if op.name == "cast"));
     assert_eq!(reach.reason(value(&graph, "n")), Some(Reason::Integer));
     assert!(reach.reached(value(&graph, "m")) && reach.reached(value(&graph, "y")));
 }

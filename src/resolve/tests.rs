@@ -129,12 +129,13 @@ fn a_missing_file_is_reported_once() {
      1 │ use "./worlds.ssl"
        │     ───────┬──────
        │            ╰── imported here
-       help: paths are relative to the file in which they stand
+       help: check the path: it is relative to the file in which it stands
     error[E0201]: unknown name `worlds_`
        ╭─[work/main.ssl:2:9]
      2 │ let a = worlds_.f
        │         ───┬───
        │            ╰── not defined before this line
+       help: did you mean `worlds`?
     "#);
 }
 

@@ -140,5 +140,5 @@ fn safetensors_are_fields() {
     let file = safetensors();
     std::fs::write(folder.path().join("b.safetensors"), &file[..file.len() - 1]).unwrap();
     let failed = error(&spec(folder.path(), "safetensors", vec![words("b.safetensors")], vec![]));
-    assert!(failed.headline.contains("has a bad entry for `label`"), "{failed}");
+    assert!(failed.headline.contains("is cut: `label` ends at byte 24"), "{failed}");
 }

@@ -226,7 +226,14 @@ fn indexed(op: &'static Op, random: &mut Random) -> Case {
             one(op, vec![x, index, updates], attrs)
         }
         _ => {
-            let index = positions(random, &[count], shape[axis]);
+            let index = if op.name == "scatter_set" {
+                // Each place is written once.
+                along[axis] = count.min(shape[axis]);
+                let places = random.shuffled(shape[axis]).into_iter().map(|place| place as i64);
+                integers(places.take(along[axis]).collect(), &[along[axis]])
+            } else {
+                positions(random, &[count], shape[axis])
+            };
             let updates = random.tensor(&along, ANY);
             one(op, vec![x, index, updates], attrs)
         }

@@ -404,9 +404,9 @@ fn what_is_missing() {
     param epochs int = 3
       1:14 "int" expected `:` or `=`, found `int`; write `param name: type = value`
     fn f { x }
-      1:6 "{" expected `(`, found `{`; -
+      1:6 "{" expected `(`, found `{`; remove `{`, or write what is missing before it
     fn f(x) -> { x }
-      1:16 "}" expected `:`, found `}`; -
+      1:16 "}" expected `:`, found `}`; remove `}`, or write what is missing before it
     weight w: [n]
       1:13 "]" expected `=` or `~`, found the end of the file; say how it begins: `weight name: [sizes] = value`, or `~ distribution`
     state s
@@ -474,10 +474,10 @@ fn blocks_and_records_that_are_neither() {
 fn several_faults_of_one_file_are_told_in_order_and_the_rest_is_read() {
     let text = "let a = = 1\nfn f(x) {\n  let b = x +* 2\n  let c = )\n  x\n}\nlet d = 4\nnet e 5\nlet g = 6\n";
     insta::assert_snapshot!(told(text), @r#"
-    1:9 "=" expected an expression, found `=`; -
-    3:14 "*" expected an expression, found `*`; -
+    1:9 "=" expected an expression, found `=`; remove `=`, or write what is missing before it
+    3:14 "*" expected an expression, found `*`; remove `*`, or write what is missing before it
     4:11 ")" `)` closes nothing; remove it
-    8:7 "5" expected `:` or `=`, found the number `5`; -
+    8:7 "5" expected `:` or `=`, found the number `5`; remove `5`, or write what is missing before it
     "#);
     let (file, _) = parse(SourceId(0), text);
     let kinds = file.statements.iter().map(|statement| match &statement.kind {
