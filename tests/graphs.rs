@@ -323,7 +323,8 @@ fn changes(step: &Step, text: &str, count: usize) -> Vec<Change> {
         (in_sight(&step.graph, &step.roots()), in_sight(&step.host.graph, &step.host.graph.outputs));
     let mut all = Vec::new();
     // The names before each line with their types: the host has names of its own.
-    let (mut host, mut names): (Vec<(&str, &str)>, Vec<(&str, &str)>) = Default::default();
+    let mut host = Vec::<(&str, &str)>::new();
+    let mut names = Vec::<(&str, &str)>::new();
     let (mut host_constants, mut constants) = (HashSet::new(), HashSet::new());
     let mut section = "";
     for (at, text) in lines.iter().enumerate() {

@@ -36,7 +36,7 @@ fn laid_out(file: &Path, check: bool, output: &Output) -> u8 {
         }
     };
     let mut sources = SourceMap::default();
-    let source = sources.add(&file.display().to_string(), None, text.clone());
+    let source = sources.add(file.display().to_string(), None, text.clone());
     let (tree, faults) = parse(source, &text);
     if !faults.is_empty() {
         output.all(&faults, &sources);
