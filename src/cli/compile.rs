@@ -22,6 +22,9 @@ pub struct Inputs {
     pub settings: Option<PathBuf>,
 }
 
+/// More would only take memory.
+const MOST_THREADS: usize = 1024;
+
 /// A program without errors, with the texts it was made from.
 pub struct Compiled {
     pub elaborated: Elaborated,
@@ -199,7 +202,12 @@ impl Machine {
     /// Sets the workers of the process, and opens the device.
     pub fn start(&self) -> Result<(usize, candle_core::Device), Box<Diagnostic>> {
         let threads = match self.threads {
-            Some(threads) => threads.max(1),
+            Some(threads) if !(1..=MOST_THREADS).contains(&threads) => {
+                let headline = format!("`--threads {threads}` is not possible");
+                let help = format!("give a number from 1 to {MOST_THREADS}; the processor's cores are the default");
+                return Err(Box::new(Diagnostic::error(Code::BadValue, headline).help(help)));
+            }
+            Some(threads) => threads,
             None => std::thread::available_parallelism().map_or(1, |threads| threads.get()),
         };
         crate::kernels::par::set_threads(threads);

@@ -18,7 +18,7 @@ use crate::syntax::{StatementKind, parse};
 
 #[derive(clap::Args)]
 #[command(after_help = "Example: ssl eval --in a=a.npy --in b=b.npy --out g.npy \\\n           \
-                  'use std.loss.barlow_twins; grad(barlow_twins(a, b), a)'")]
+                  'grad(mean((a - b)^2), a)'")]
 pub struct Args {
     /// The fragment; its last expression is the value.
     program: String,

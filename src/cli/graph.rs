@@ -10,8 +10,8 @@ use crate::plan::{self, Plan, Program as Instructions};
 use crate::program::Step;
 
 #[derive(clap::Args)]
-#[command(after_help = "Example: ssl graph pipelines/byol.ssl --stage pretrain\n         \
-                        ssl graph pipelines/byol.ssl --stage pretrain --format dot | dot -Tsvg > byol.svg")]
+#[command(after_help = "Example: ssl graph pipeline.ssl --stage pretrain\n         \
+                        ssl graph pipeline.ssl --stage pretrain --format dot | dot -Tsvg > step.svg")]
 pub struct Args {
     #[command(flatten)]
     inputs: Inputs,
@@ -77,12 +77,18 @@ fn shown(args: &Args, compiled: &Compiled) -> Result<String, Box<Diagnostic>> {
             steps.push(stage);
         }
     }
+    if args.level == Level::Plan && args.format != Form::Text {
+        let headline = "instructions of a plan are printed as text only";
+        return Err(Box::new(
+            Diagnostic::error(Code::BadValue, headline).help("leave out `--format`, or take `--level grad`"),
+        ));
+    }
     let texts = steps.iter().map(|stage| {
         let step = match args.level {
             Level::Step => (**stage.step).clone(),
             Level::Grad | Level::Plan => stage.compiled(program)?,
         };
-        if args.level == Level::Plan && args.format == Form::Text {
+        if args.level == Level::Plan {
             return planned(stage, &step);
         }
         form(args.format, &step)

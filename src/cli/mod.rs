@@ -39,7 +39,7 @@ const STACK: usize = 512 << 20;
     name = "ssl",
     version,
     about = "A language and compiler for self-supervised learning.",
-    after_help = "Example: ssl run pipelines/barlow_twins.ssl --set epochs=5"
+    after_help = "Example: ssl run pipeline.ssl --set epochs=5"
 )]
 struct Cli {
     #[command(subcommand)]

@@ -8,7 +8,7 @@ use crate::plan::{PlanError, plan};
 use crate::program::Program;
 
 #[derive(clap::Args)]
-#[command(after_help = "Example: ssl plan pipelines/barlow_twins.ssl --set batch=512")]
+#[command(after_help = "Example: ssl plan pipeline.ssl --set batch=512")]
 pub struct Args {
     #[command(flatten)]
     inputs: Inputs,

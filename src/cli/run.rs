@@ -10,7 +10,7 @@ use crate::graph::OriginId;
 use crate::run::{self, Interrupt, RunOptions};
 
 #[derive(clap::Args)]
-#[command(after_help = "Example: ssl run pipelines/barlow_twins.ssl --set epochs=5 --seed 1\n         \
+#[command(after_help = "Example: ssl run pipeline.ssl --set epochs=5 --seed 1\n         \
                         ssl run pipelines/supervised.ssl --profile")]
 pub struct Args {
     #[command(flatten)]

@@ -179,7 +179,7 @@ impl<'a> Cells<'a> {
         let parsed: Vec<Option<f64>> =
             self.columns[at].iter().map(|cell| cell.parse().ok().filter(|value: &f64| value.is_finite())).collect();
         let numbers = parsed.iter().flatten().count();
-        if numbers * 10 < parsed.len() * 9 {
+        if numbers * 2 <= parsed.len() {
             let (names, values) = self.classes(at);
             return Ok(Values::Classes { names, values });
         }

@@ -40,7 +40,7 @@ pub struct Label {
 /// One call on the way from the user's line into a library.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
-    /// What is called, such as `barlow_twins`.
+    /// What is called, such as `mlp`.
     pub callee: String,
     pub span: Span,
 }

@@ -149,7 +149,7 @@ fn plain(line: &str) -> String {
     plain
 }
 
-/// `byol.ssl:12:3`
+/// `mine.ssl:12:3`
 fn place(span: Span, sources: &SourceMap) -> String {
     let (line, column) = sources.place(span);
     format!("{}:{line}:{column}", sources.file(span.source).name)
@@ -251,27 +251,27 @@ mod tests {
     #[test]
     fn calls_lead_from_the_library_to_the_users_line() {
         let mut sources = SourceMap::default();
-        let user = sources.add("byol.ssl", None, "use std.loss.mse\nlet a = mse(x, y)\n");
+        let user = sources.add("mine.ssl", None, "use std.eval.knn\nlet a = knn(x, y)\n");
         let library = sources.add(
             "std/loss.ssl",
             None,
-            "## Mean squared difference.\nfn mse(x: [..s], y: [..s]) -> [] { mean((x - y)^2) }\n",
+            "## Mean squared difference.\nfn knn(x: [..s], y: [..s]) -> [] { mean((x - y)^2) }\n",
         );
         let fault = Diagnostic::error(Code::ShapeMismatch, "the size `s` is both 3 and 4")
             .label(find(&sources, library, "x - y"), "3 against 4")
             .label(find(&sources, user, "x, y"), "given here")
-            .calls(vec![Frame { callee: "mse".into(), span: find(&sources, user, "mse(x, y)") }]);
+            .calls(vec![Frame { callee: "knn".into(), span: find(&sources, user, "knn(x, y)") }]);
         insta::assert_snapshot!(render(&fault, &sources, PLAIN), @r#"
         error[E0301]: the size `s` is both 3 and 4
            ╭─[std/loss.ssl:2:42]
-         2 │ fn mse(x: [..s], y: [..s]) -> [] { mean((x - y)^2) }
+         2 │ fn knn(x: [..s], y: [..s]) -> [] { mean((x - y)^2) }
            │                                          ──┬──
            │                                            ╰── 3 against 4
-           ╭─[byol.ssl:2:13]
-         2 │ let a = mse(x, y)
+           ╭─[mine.ssl:2:13]
+         2 │ let a = knn(x, y)
            │             ──┬─
            │               ╰── given here
-           in `mse`, called from byol.ssl:2:9
+           in `knn`, called from mine.ssl:2:9
         "#);
     }
 

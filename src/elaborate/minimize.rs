@@ -330,7 +330,7 @@ impl Elaborator<'_> {
         } else if let Some((op, why)) = blind {
             format!("no gradient flows through `{op}` to where it samples: {why}")
         } else if flat.is_some() {
-            "its gradient is zero everywhere: use a smooth function, such as `cross_entropy` of the scores".into()
+            "its gradient is zero everywhere: use a smooth function of the scores".into()
         } else if assigned {
             "what the step assigns by `<-` is not trained: compute the loss from what should learn".into()
         } else {

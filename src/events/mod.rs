@@ -152,6 +152,8 @@ pub enum Shown {
     Number(Number),
     Flag(bool),
     Numbers(Vec<Number>),
+    /// A tensor of more axes, along its first.
+    Parts(Vec<Shown>),
     /// Also what is too large to show: its type.
     Text(String),
 }
@@ -164,6 +166,10 @@ impl std::fmt::Display for Shown {
             Shown::Numbers(numbers) => {
                 let numbers: Vec<String> = numbers.iter().map(|number| quantity(number.0)).collect();
                 write!(f, "[{}]", numbers.join(", "))
+            }
+            Shown::Parts(parts) => {
+                let parts: Vec<String> = parts.iter().map(Shown::to_string).collect();
+                write!(f, "[{}]", parts.join(", "))
             }
             Shown::Text(text) => f.write_str(text),
         }

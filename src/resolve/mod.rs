@@ -131,7 +131,7 @@ impl Loader<'_> {
         self.modules[module].names.insert(name.text.clone(), binding);
     }
 
-    /// `use std.loss.barlow_twins`, `use std.view.{crop, blur as soften}`, `use std.loss as losses`.
+    /// `use std.net.linear`, `use std.view.{crop, blur as soften}`, `use std.net as nets`.
     fn import_library(&mut self, module: usize, segments: &[Name], names: &[Used], alias: Option<&Name>) {
         let folder: Vec<&str> = segments.iter().skip(1).map(|name| &*name.text).collect();
         if let (true, Some(alias)) = (names.is_empty(), alias)

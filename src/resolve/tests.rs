@@ -53,15 +53,15 @@ fn the_library_and_the_pipelines_bind_every_name() {
 
 #[test]
 fn a_name_comes_from_the_library_by_its_file_or_by_a_name_in_it() {
-    let (modules, found, sources) = loaded("use std.loss.barlow_twins\nuse std.loss.{mse, vicreg}\n", &[]);
+    let (modules, found, sources) = loaded("use std.eval.linear_probe\nuse std.eval.{accuracy, knn}\n", &[]);
     assert_eq!(codes(&found), []);
     let from = |name: &str| match &modules.modules[modules.entry].names[name] {
         Binding::Imported { module, .. } => sources.file(modules.modules[*module].file.source).name.clone(),
         other => panic!("{other:?}"),
     };
-    assert_eq!(from("barlow_twins"), "std/loss/barlow_twins.ssl");
-    assert_eq!(from("vicreg"), "std/loss/vicreg.ssl");
-    assert_eq!(from("mse"), "std/loss.ssl");
+    assert_eq!(from("linear_probe"), "std/eval/linear_probe.ssl");
+    assert_eq!(from("knn"), "std/eval/knn.ssl");
+    assert_eq!(from("accuracy"), "std/eval.ssl");
 }
 
 #[test]
@@ -87,13 +87,13 @@ fn a_file_that_two_import_is_read_once() {
 
 #[test]
 fn an_unknown_import_is_reported_with_its_neighbour() {
-    insta::assert_snapshot!(faults("use std.loss.{barlow_twin}\n", &[]), @r#"
-    error[E0204]: `std.loss` has no `barlow_twin`
+    insta::assert_snapshot!(faults("use std.eval.{linear_prob}\n", &[]), @r#"
+    error[E0204]: `std.eval` has no `linear_prob`
        ╭─[work/main.ssl:1:15]
-     1 │ use std.loss.{barlow_twin}
+     1 │ use std.eval.{linear_prob}
        │               ─────┬─────
        │                    ╰── not in the library
-       help: did you mean `barlow_twins`?
+       help: did you mean `linear_probe`?
     "#);
 }
 
@@ -271,21 +271,21 @@ fn remedies() {
        │             ╰── not defined before this line
        help: did you mean `backbone`?
     "#);
-    insta::assert_snapshot!(faults("let a = barlow_twins(1, 2)\n", &[]), @r#"
-    error[E0201]: unknown name `barlow_twins`
+    insta::assert_snapshot!(faults("let a = linear_probe(1, 2)\n", &[]), @r#"
+    error[E0201]: unknown name `linear_probe`
        ╭─[work/main.ssl:1:9]
-     1 │ let a = barlow_twins(1, 2)
+     1 │ let a = linear_probe(1, 2)
        │         ──────┬─────
        │               ╰── not defined before this line
-       help: add `use std.loss.{barlow_twins}`
+       help: add `use std.eval.{linear_probe}`
     "#);
-    insta::assert_snapshot!(faults("let a = barlow_twin(1, 2)\n", &[]), @r#"
-    error[E0201]: unknown name `barlow_twin`
+    insta::assert_snapshot!(faults("let a = linear_prob(1, 2)\n", &[]), @r#"
+    error[E0201]: unknown name `linear_prob`
        ╭─[work/main.ssl:1:9]
-     1 │ let a = barlow_twin(1, 2)
+     1 │ let a = linear_prob(1, 2)
        │         ─────┬─────
        │              ╰── not defined before this line
-       help: did you mean `barlow_twins`? add `use std.loss.{barlow_twins}`
+       help: did you mean `linear_probe`? add `use std.eval.{linear_probe}`
     "#);
     insta::assert_snapshot!(faults("let a = sofmax(None)\n", &[]), @r#"
     error[E0201]: unknown name `sofmax`

@@ -162,7 +162,8 @@ fn whole_file(path: &Path, write: &dyn Fn(&Path) -> candle_core::Result<()>) -> 
 
 fn part_of(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(".part");
+    // Another process may write the same file.
+    name.push(format!(".{}.part", std::process::id()));
     path.with_file_name(name)
 }
 

@@ -25,7 +25,7 @@ use super::stage::{Given, Prepared, bind_sizes, bind_witnesses, check_memory, ch
 use super::{Interrupt, Outcome, RunOptions, Store, files, host, store};
 
 /// Elements of a tensor that a report still shows one by one.
-const SHOWN: usize = 16;
+const SHOWN: usize = 64;
 
 /// What a statement says about those after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -404,6 +404,11 @@ fn shown(tensor: &Tensor) -> Result<Shown, Fault> {
         0 if tensor.dtype() == candle_core::DType::U8 => Shown::Flag(store::number(tensor)? != 0.0),
         0 => Shown::Number(Number(store::number(tensor)?)),
         1 if tensor.elem_count() <= SHOWN => Shown::Numbers(store::numbers(tensor)?.into_iter().map(Number).collect()),
+        _ if tensor.elem_count() <= SHOWN => {
+            let parts =
+                (0..tensor.dims()[0]).map(|at| tensor.get(at).map_err(|error| fault::candle("a report", &error)));
+            Shown::Parts(parts.map(|part| shown(&part?)).collect::<Result<_, Fault>>()?)
+        }
         _ => Shown::Text(shape_text(tensor)),
     })
 }

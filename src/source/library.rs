@@ -4,7 +4,7 @@ use include_dir::{Dir, include_dir};
 
 static LIBRARY: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/stdlib");
 
-/// The text of a library file by its path below `stdlib/`, such as `loss/barlow_twins.ssl`.
+/// The text of a library file by its path below `stdlib/`, such as `net/mlp.ssl`.
 pub fn library_file(path: &str) -> Option<&'static str> {
     LIBRARY.get_file(path).and_then(|file| file.contents_utf8())
 }

@@ -1,6 +1,6 @@
 //! Where text comes from: files on disk, files in memory, the embedded library.
 //!
-//! In: a path or a name such as `std.loss.barlow_twins`. Out: text with an id, and spans into it.
+//! In: a path or a name such as `std.net.mlp`. Out: text with an id, and spans into it.
 //! Never here: any knowledge of the syntax.
 
 mod library;
@@ -47,7 +47,7 @@ impl std::fmt::Debug for Span {
 /// One text, with the name under which it is shown.
 #[derive(Debug)]
 pub struct SourceFile {
-    /// As the user wrote it (`pipelines/byol.ssl`), or `std/loss/byol.ssl` for the library.
+    /// As the user wrote it (`pipelines/mine.ssl`), or `std/net/mlp.ssl` for the library.
     pub name: String,
     /// Where files named inside it are looked up; none for the library.
     pub folder: Option<PathBuf>,

@@ -165,7 +165,17 @@ impl Elaborator<'_> {
 fn grad(this: &mut Elaborator<'_>, args: &Args) -> Value {
     let Some(loss) = this.tensor_arg(args, 0) else { return Value::Error };
     let ty = this.ty(loss);
-    if ty.rank() != 0 || !ty.dtype.is_float() {
+    if ty.rank() == 0 && !ty.dtype.is_float() {
+        let headline = format!("`grad` is of a float, this is {ty}");
+        return this.fail_help(
+            Code::ElementType,
+            args.span_of(0),
+            headline,
+            ty.to_string(),
+            "make it a float: `float(x)`",
+        );
+    }
+    if ty.rank() != 0 {
         return this.fail_help(
             Code::ShapeMismatch,
             args.span_of(0),

@@ -220,7 +220,8 @@ impl Elaborator<'_> {
         // Bytes are counted in 63 bits, and no element takes more than eight.
         if known.filter(|n| *n > 0).try_fold(8i64, i64::checked_mul).is_none() {
             let fact = "more elements than 60 bits can count";
-            self.fail(Code::SizeOverflow, span, "the sizes of a tensor multiply to too much", fact);
+            let headline = "the sizes of a tensor multiply to too much";
+            self.fail_help(Code::SizeOverflow, span, headline, fact, "take smaller sizes");
             return None;
         }
         items

@@ -158,11 +158,11 @@ fn what_does_not_fit_is_broken_at_its_outermost_brackets() {
 #[test]
 fn a_step_reads_like_the_manual() {
     insta::assert_snapshot!(formatted(
-        "train byol(epochs:100) for {image} in photos.train.batches(256) {\nlet a=strong(image)   # a new draw\nminimize negative_cosine(p[0], t[0]) + negative_cosine(p[1], t[1]) over student, predictor using lars(lr: 0.2, weight_decay: 1.5e-6)\nteacher<-ema(teacher,student)\n}\n"
+        "train fits(epochs:100) for {image} in photos.train.batches(256) {\nlet a=strong(image)   # a new draw\nminimize some_difference(p[0], t[0]) + some_difference(p[1], t[1]) over student, predictor using lars(lr: 0.2, weight_decay: 1.5e-6)\nteacher<-ema(teacher,student)\n}\n"
     ), @r#"
-    train byol(epochs: 100) for { image } in photos.train.batches(256) {
+    train fits(epochs: 100) for { image } in photos.train.batches(256) {
       let a = strong(image)  # a new draw
-      minimize negative_cosine(p[0], t[0]) + negative_cosine(p[1], t[1])
+      minimize some_difference(p[0], t[0]) + some_difference(p[1], t[1])
         over student, predictor
         using lars(lr: 0.2, weight_decay: 1.5e-6)
       teacher <- ema(teacher, student)

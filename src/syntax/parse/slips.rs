@@ -18,7 +18,7 @@ impl Builder<'_> {
         match rule {
             Rule::slip_import => {
                 self.slip(span, "`import` is not a word of the language", "brings names in")
-                    .help("write `use std.loss.{mse}` or `use \"./my.ssl\"`")
+                    .help("write `use std.eval.{knn}` or `use \"./my.ssl\"`")
                     .tell(self);
                 None
             }

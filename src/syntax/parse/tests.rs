@@ -297,8 +297,8 @@ fn slips_from_other_languages() {
         "f(lr = 0.1)",
         "let a = b == c == d",
         "let a = 0 < b < 3",
-        "import std.loss.mse",
-        "from std.loss import mse",
+        "import std.eval.knn",
+        "from std.eval import knn",
         "def f(x) { x }",
         "let a = b && c || !d",
         "let a = b ** 2",
@@ -319,10 +319,10 @@ fn slips_from_other_languages() {
       1:16 "==" comparisons cannot be chained; write `… and c == …`
     let a = 0 < b < 3
       1:15 "<" comparisons cannot be chained; write `… and b < …`
-    import std.loss.mse
-      1:1 "import std.loss.mse" `import` is not a word of the language; write `use std.loss.{mse}` or `use "./my.ssl"`
-    from std.loss import mse
-      1:1 "from std.loss import mse" `import` is not a word of the language; write `use std.loss.{mse}` or `use "./my.ssl"`
+    import std.eval.knn
+      1:1 "import std.eval.knn" `import` is not a word of the language; write `use std.eval.{knn}` or `use "./my.ssl"`
+    from std.eval import knn
+      1:1 "from std.eval import knn" `import` is not a word of the language; write `use std.eval.{knn}` or `use "./my.ssl"`
     def f(x) { x }
       1:1 "def" `def` is not a word of the language; write `fn`
     let a = b && c || !d
@@ -378,7 +378,7 @@ fn what_is_missing() {
         "net.w = 3",
         "let a = 10epochs",
         "let a = b c",
-        "use std.loss.{mse",
+        "use std.eval.{knn",
         "let a = \"text",
         "let a = 3 $ 4",
         "let a: = 3",
@@ -429,7 +429,7 @@ fn what_is_missing() {
       1:9 "10epochs" `10epochs` is neither a number nor a name; write `10 epochs` for a quantity, `10 * epochs` for a product; a name begins with a letter
     let a = b c
       1:11 "c" expected an operator or the end of the statement, found `c`; an operator is missing, or a new line: a statement ends with its line
-    use std.loss.{mse
+    use std.eval.{knn
       1:14 "{" `{` is never closed; add `}`
     let a = "text
       1:9 "\"text" a text is not closed; close it with `"` on the same line; a quote inside is `\"`
