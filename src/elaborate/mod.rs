@@ -7,6 +7,7 @@
 mod arguments;
 mod builtins;
 mod calls;
+mod control;
 mod data;
 mod draws;
 mod expressions;

@@ -134,10 +134,12 @@ impl Loader<'_> {
     /// `use std.net.linear`, `use std.view.{crop, blur as soften}`, `use std.net as nets`.
     fn import_library(&mut self, module: usize, segments: &[Name], names: &[Used], alias: Option<&Name>) {
         let folder: Vec<&str> = segments.iter().skip(1).map(|name| &*name.text).collect();
-        if let (true, Some(alias)) = (names.is_empty(), alias)
+        // `use std.net` is `use std.net as net`.
+        let whole = alias.or(segments.last().filter(|_| segments.len() == 2));
+        if let (true, Some(whole)) = (names.is_empty(), whole)
             && let Some(at) = self.library_folder(&folder)
         {
-            return self.bind(module, alias, Binding::Namespace { module: at });
+            return self.bind(module, whole, Binding::Namespace { module: at });
         }
         if names.is_empty() {
             let Some((last, before)) = segments.split_last().filter(|(_, before)| !before.is_empty()) else { return };

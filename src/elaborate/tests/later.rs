@@ -109,11 +109,13 @@ fn imports_take_other_names() {
         "use std.eval.accuracy as share
         use std.stats.{effective_rank as breadth}
         use std.optim as rules
+        use std.stats
         use std.data.digits as little
         data d = little()
         assert d.test.count == 360
         assert near(share([[1.0, 0.0], [1.0, 0.0]], [0, 1]), 0.5)
         assert near(breadth([[1.0, 0.0], [-1.0, 0.0]]), 1.0)
+        assert near(stats.effective_rank([[1.0, 0.0], [-1.0, 0.0]]), 1.0)
         weight w: [1] = [1.0]
         train t(steps: 1) { minimize sum(w^2) / 2 using rules.sgd(0.5) }
         assert near(w, [0.5])",
