@@ -19,12 +19,14 @@ mod measures;
 mod minimize;
 mod nets;
 mod operators;
+mod products;
 mod questions;
 mod report;
 mod scope;
 mod signatures;
 mod slots;
 mod statements;
+mod trained;
 #[cfg(test)]
 mod tests;
 mod value;

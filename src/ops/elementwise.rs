@@ -2,8 +2,9 @@
 
 use super::check::{self, ONE_EACH, one, result};
 use super::*;
-use crate::graph::DType;
-use crate::kernels::elementwise::{self as loops, Binary, Compare, Unary};
+use crate::kernels::elementwise::{self as loops, Binary, Unary};
+
+pub use super::logic::{AND, EQ, GE, GT, IS_FINITE, LE, LT, NE, NOT, OR, SELECT};
 
 pub const OPS: &[&Op] = &[
     &NEG, &ABS, &SIGN, &EXP, &LOG, &LOG1P, &EXPM1, &SQRT, &RSQRT, &RECIP, &SIN, &COS, &TANH, &ERF, &FLOOR, &CEIL,
@@ -32,30 +33,12 @@ fn binary_number(infer: &Infer<'_>) -> Inferred {
     one(a.clone())
 }
 
-fn comparison(infer: &Infer<'_>) -> Inferred {
-    let [a, b] = check::operands(infer)?;
-    check::same_type((0, a), (1, b))?;
-    one(a.with_dtype(DType::Bool))
-}
-
-fn binary_bool(infer: &Infer<'_>) -> Inferred {
-    let [a, b] = check::operands(infer)?;
-    check::boolean(0, a)?;
-    check::boolean(1, b)?;
-    check::same_shape((0, a), (1, b))?;
-    one(a.clone())
-}
-
 fn unary(call: &Call<'_>, op: Unary) -> candle_core::Result<Results> {
     result(loops::unary(&call.inputs[0], op))
 }
 
 fn binary(call: &Call<'_>, op: Binary) -> candle_core::Result<Results> {
     result(loops::binary(&call.inputs[0], &call.inputs[1], op))
-}
-
-fn compare(call: &Call<'_>, op: Compare) -> candle_core::Result<Results> {
-    result(loops::compare(&call.inputs[0], &call.inputs[1], op))
 }
 
 /// The rule of `y = f(x)` where the cotangent is a function of the builder, `x`, `y` and the cotangent of `y`.
@@ -379,42 +362,6 @@ pub static ROUND: Op = Op {
     examples: &["round([0.5, 1.5, -1.2]) == [0.0, 2.0, -1.0]"],
 };
 
-pub static IS_FINITE: Op = Op {
-    name: "is_finite",
-    doc: "Whether an element is neither infinite nor NaN.",
-    signature: "(x: float[..s]) -> bool[..s]",
-    attrs: &[],
-    infer: |infer| {
-        let [x] = check::operands(infer)?;
-        check::float(0, x)?;
-        one(x.with_dtype(DType::Bool))
-    },
-    gradient: Gradient::None("bool result"),
-    rows: Rows::Leading,
-    kernel: |call| result(loops::is_finite(&call.inputs[0])),
-    flops: ONE_EACH,
-    domain: Domain::Uniform(-2.0, 2.0),
-    examples: &["is_finite([1.0, 1.0 / 0.0]) == [true, false]"],
-};
-
-pub static NOT: Op = Op {
-    name: "not",
-    doc: "Truth turned round.",
-    signature: "(x: bool[..s]) -> bool[..s]",
-    attrs: &[],
-    infer: |infer| {
-        let [x] = check::operands(infer)?;
-        check::boolean(0, x)?;
-        one(x.clone())
-    },
-    gradient: Gradient::None("bool result"),
-    rows: Rows::Leading,
-    kernel: |call| result(loops::not(&call.inputs[0])),
-    flops: ONE_EACH,
-    domain: Domain::Special("bool operands"),
-    examples: &["(not [true, false]) == [false, true]"],
-};
-
 pub static CAST: Op = Op {
     name: "cast",
     doc: "The elements in another type: floats are cut towards zero on the way to integers, what is not zero is true.",
@@ -617,144 +564,3 @@ pub static REMAINDER: Op = Op {
     domain: Domain::Uniform(0.5, 3.0),
     examples: &["[7, -7] % [2, 2] == [1, 1]"],
 };
-
-pub static EQ: Op = Op {
-    name: "eq",
-    doc: "Whether elements are equal.",
-    signature: "(a: any[..s], b: any[..s]) -> bool[..s]",
-    attrs: &[],
-    infer: comparison,
-    gradient: Gradient::None("bool result"),
-    rows: Rows::Leading,
-    kernel: |call| compare(call, Compare::Eq),
-    flops: ONE_EACH,
-    domain: Domain::Uniform(-2.0, 2.0),
-    examples: &["([1.0, 2.0] == [1.0, 3.0]) == [true, false]"],
-};
-
-pub static NE: Op = Op {
-    name: "ne",
-    doc: "Whether elements differ.",
-    signature: "(a: any[..s], b: any[..s]) -> bool[..s]",
-    attrs: &[],
-    infer: comparison,
-    gradient: Gradient::None("bool result"),
-    rows: Rows::Leading,
-    kernel: |call| compare(call, Compare::Ne),
-    flops: ONE_EACH,
-    domain: Domain::Uniform(-2.0, 2.0),
-    examples: &["([1.0, 2.0] != [1.0, 3.0]) == [false, true]"],
-};
-
-pub static LT: Op = Op {
-    name: "lt",
-    doc: "Whether the first is smaller.",
-    signature: "(a: any[..s], b: any[..s]) -> bool[..s]",
-    attrs: &[],
-    infer: comparison,
-    gradient: Gradient::None("bool result"),
-    rows: Rows::Leading,
-    kernel: |call| compare(call, Compare::Lt),
-    flops: ONE_EACH,
-    domain: Domain::Uniform(-2.0, 2.0),
-    examples: &["([1.0, 3.0] < [2.0, 3.0]) == [true, false]"],
-};
-
-pub static LE: Op = Op {
-    name: "le",
-    doc: "Whether the first is smaller or equal.",
-    signature: "(a: any[..s], b: any[..s]) -> bool[..s]",
-    attrs: &[],
-    infer: comparison,
-    gradient: Gradient::None("bool result"),
-    rows: Rows::Leading,
-    kernel: |call| compare(call, Compare::Le),
-    flops: ONE_EACH,
-    domain: Domain::Uniform(-2.0, 2.0),
-    examples: &["([1.0, 3.0] <= [2.0, 2.0]) == [true, false]"],
-};
-
-pub static GT: Op = Op {
-    name: "gt",
-    doc: "Whether the first is larger.",
-    signature: "(a: any[..s], b: any[..s]) -> bool[..s]",
-    attrs: &[],
-    infer: comparison,
-    gradient: Gradient::None("bool result"),
-    rows: Rows::Leading,
-    kernel: |call| compare(call, Compare::Gt),
-    flops: ONE_EACH,
-    domain: Domain::Uniform(-2.0, 2.0),
-    examples: &["([3.0, 2.0] > [2.0, 2.0]) == [true, false]"],
-};
-
-pub static GE: Op = Op {
-    name: "ge",
-    doc: "Whether the first is larger or equal.",
-    signature: "(a: any[..s], b: any[..s]) -> bool[..s]",
-    attrs: &[],
-    infer: comparison,
-    gradient: Gradient::None("bool result"),
-    rows: Rows::Leading,
-    kernel: |call| compare(call, Compare::Ge),
-    flops: ONE_EACH,
-    domain: Domain::Uniform(-2.0, 2.0),
-    examples: &["([3.0, 1.0] >= [3.0, 2.0]) == [true, false]"],
-};
-
-pub static AND: Op = Op {
-    name: "and",
-    doc: "Whether both hold.",
-    signature: "(a: bool[..s], b: bool[..s]) -> bool[..s]",
-    attrs: &[],
-    infer: binary_bool,
-    gradient: Gradient::None("bool result"),
-    rows: Rows::Leading,
-    kernel: |call| result(loops::and(&call.inputs[0], &call.inputs[1])),
-    flops: ONE_EACH,
-    domain: Domain::Special("bool operands"),
-    examples: &["([true, true] and [true, false]) == [true, false]"],
-};
-
-pub static OR: Op = Op {
-    name: "or",
-    doc: "Whether at least one holds.",
-    signature: "(a: bool[..s], b: bool[..s]) -> bool[..s]",
-    attrs: &[],
-    infer: binary_bool,
-    gradient: Gradient::None("bool result"),
-    rows: Rows::Leading,
-    kernel: |call| result(loops::or(&call.inputs[0], &call.inputs[1])),
-    flops: ONE_EACH,
-    domain: Domain::Special("bool operands"),
-    examples: &["([true, false] or [false, false]) == [true, false]"],
-};
-
-pub static SELECT: Op = Op {
-    name: "select",
-    doc: "The element of `a` where the condition holds, of `b` elsewhere.",
-    signature: "(condition: bool[..s], a: any[..s], b: any[..s]) -> any[..s]",
-    attrs: &[],
-    infer: |infer| {
-        let [condition, a, b] = check::operands(infer)?;
-        check::boolean(0, condition)?;
-        check::same_type((1, a), (2, b))?;
-        check::same_shape((0, condition), (1, a))?;
-        one(a.clone())
-    },
-    gradient: Gradient::Rule(select_rule),
-    rows: Rows::Leading,
-    kernel: |call| result(loops::select(&call.inputs[0], &call.inputs[1], &call.inputs[2])),
-    flops: ONE_EACH,
-    domain: Domain::Special("a bool operand"),
-    examples: &["select([true, false], [1.0, 2.0], [3.0, 4.0]) == [1.0, 4.0]"],
-};
-
-fn select_rule(vjp: &mut Vjp<'_>) -> Vec<Option<Value>> {
-    let condition = vjp.operand(0);
-    let Some(g) = vjp.cotangents[0] else { return vec![None; 3] };
-    let zero = vjp.builder.splat_like(0.0, g);
-    let a = vjp.builder.select(condition, g, zero);
-    let b = vjp.builder.select(condition, zero, g);
-    vec![None, Some(a), Some(b)]
-}

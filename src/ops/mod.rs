@@ -5,6 +5,7 @@
 
 pub mod structure;
 pub mod elementwise;
+pub mod logic;
 pub mod reduce;
 pub mod shape;
 pub mod index;

@@ -49,7 +49,9 @@ pub enum Binding {
 
 /// Parses the entry and, transitively, what it imports.
 pub fn load(entry: SourceId, sources: &mut SourceMap, files: &dyn Files) -> (Modules, Vec<Diagnostic>) {
+    let entry_name = sources.file(entry).name.clone();
     let mut loader = Loader {
+        entry_name,
         sources,
         files,
         modules: Vec::new(),
@@ -63,6 +65,7 @@ pub fn load(entry: SourceId, sources: &mut SourceMap, files: &dyn Files) -> (Mod
 }
 
 struct Loader<'a> {
+    entry_name: String,
     sources: &'a mut SourceMap,
     files: &'a dyn Files,
     modules: Vec<Module>,
@@ -75,12 +78,18 @@ struct Loader<'a> {
 
 impl Loader<'_> {
     fn module(&mut self, source: SourceId) -> usize {
+        let text = self.sources.file(source).text.clone();
+        self.module_of(source, &text)
+    }
+
+    /// A module from its text, or from what of it is to be read, each byte at its place.
+    fn module_of(&mut self, source: SourceId, read: &str) -> usize {
         let name = self.sources.file(source).name.clone();
         if let Some(at) = self.by_name.get(&name) {
             return *at;
         }
         let text = self.sources.file(source).text.clone();
-        let (file, found) = parse(source, &text);
+        let (file, found) = parse(source, read);
         self.diagnostics.extend(found);
         let at = self.modules.len();
         self.by_name.insert(name, at);
@@ -237,7 +246,12 @@ impl Loader<'_> {
         }
         let text = library_file(path)?;
         let source = self.sources.add(shown, None, text);
-        Some(self.module(source))
+        // Its tests are read where it is the entry itself.
+        Some(if self.sources.file(source).name == self.entry_name {
+            self.module(source)
+        } else {
+            self.module_of(source, &without_tests(text))
+        })
     }
 
     /// `use "./worlds.ssl"`: names of it, or the whole file under its stem.
@@ -371,6 +385,18 @@ pub fn declared(kind: &StatementKind) -> Option<&Name> {
         StatementKind::Let { pattern: crate::syntax::Pattern::Name(name), mutable: false, .. } => name,
         _ => return None,
     })
+}
+
+/// A file of the library with blanks for its `test` blocks, each other byte at its place.
+fn without_tests(text: &str) -> String {
+    let mut inside = false;
+    let lines = text.split_inclusive('\n').map(|line| {
+        inside |= line.starts_with("test \"");
+        let read = if inside { " ".repeat(line.trim_end_matches('\n').len()) + "\n" } else { line.to_owned() };
+        inside &= line.trim_end() != "}";
+        read
+    });
+    lines.collect()
 }
 
 /// Everything that the library declares: folder and name.

@@ -221,15 +221,20 @@ fn rows_of_a_state_are_set_or_added_to() {
     );
 }
 
-#[test]
-fn a_train_entered_again_starts_its_clock_and_memory_anew() {
-    holds(
-        "optimizer counting(lr = 1.0) (w, g) {
+/// A program holds that knows an optimiser which takes 1, 2, 3, … off a weight.
+fn counts(program: &str) {
+    let optimiser = "optimizer counting(lr = 1.0) (w, g) {
           state n = zeros_like(w)
           n <- n + 1.0
           w - lr * n
-        }
-        weight w: [] = 0.0
+        }";
+    holds(&format!("{optimiser}\n{program}"));
+}
+
+#[test]
+fn a_train_entered_again_starts_its_clock_and_memory_anew() {
+    counts(
+        "weight w: [] = 0.0
         repeat 2 {
           train t(steps: 2) as now { minimize 1.0 * w using counting();  log step = now.step }
           assert t.step == 1.0
@@ -241,13 +246,8 @@ fn a_train_entered_again_starts_its_clock_and_memory_anew() {
 
 #[test]
 fn an_optimiser_named_twice_is_one_and_written_twice_is_two() {
-    holds(
-        "optimizer counting(lr = 1.0) (w, g) {
-          state n = zeros_like(w)
-          n <- n + 1.0
-          w - lr * n
-        }
-        weight a: [] = 0.0
+    counts(
+        "weight a: [] = 0.0
         weight b: [2] = 0.0
         let rule = counting()
         train t(steps: 2) {
