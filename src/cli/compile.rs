@@ -61,7 +61,7 @@ pub fn compile(inputs: &Inputs) -> Result<Compiled, Refused> {
 
 /// The text of a program file.
 pub fn read_program(path: &Path) -> Result<String, Box<Diagnostic>> {
-    let bytes = std::fs::read(path).map_err(|error| Box::new(missing(path, &error)))?;
+    let bytes = crate::source::read_bytes(path).map_err(|error| Box::new(missing(path, &error)))?;
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         let headline = format!("`{}` is no UTF-8 text, byte {at}", path.display());
@@ -138,7 +138,7 @@ fn setting(text: &str) -> Result<(String, String), Diagnostic> {
 
 /// The settings of a YAML file: a mapping of names, or the `settings.yaml` of a run.
 pub fn settings_file(path: &Path) -> Result<Vec<(String, String)>, Box<Diagnostic>> {
-    let text = std::fs::read_to_string(path).map_err(|error| Box::new(missing(path, &error)))?;
+    let text = crate::source::read_text(path).map_err(|error| Box::new(missing(path, &error)))?;
     let wrong = |what: String| {
         Box::new(
             Diagnostic::error(Code::FileCorrupt, format!("`{}` {what}", path.display()))

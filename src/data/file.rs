@@ -17,7 +17,7 @@ pub fn locate(folder: &Path, written: &str) -> PathBuf {
 
 /// The whole file; one that is empty is an error.
 pub fn read(path: &Path) -> Result<Vec<u8>, DataError> {
-    let bytes = std::fs::read(path).map_err(|error| DataError::io(path, &error))?;
+    let bytes = crate::source::read_bytes(path).map_err(|error| DataError::io(path, &error))?;
     let bytes = if bytes.starts_with(&[0x1f, 0x8b]) { unpack(path, &bytes)? } else { bytes };
     if bytes.is_empty() {
         return Err(DataError::missing(path, "is empty").help("fetch or write it again"));

@@ -48,24 +48,42 @@ impl Elaborator<'_> {
         }
     }
 
-    pub fn flow_if(&mut self, condition: Tensor, then: &Block, otherwise: Option<&Block>, env: &Env) -> Value {
+    pub fn flow_if(
+        &mut self,
+        condition: Tensor,
+        then: &Block,
+        otherwise: Option<&Block>,
+        span: Span,
+        env: &Env,
+    ) -> Value {
         let condition = self.export_any(condition);
         self.end_compute();
         self.open_flow_vars(then, env);
         if let Some(block) = otherwise {
             self.open_flow_vars(block, env);
         }
-        let then = self.branch(then, env);
-        let otherwise = otherwise.map_or_else(Vec::new, |block| self.branch(block, env));
+        let (then_value, then) = self.branch(then, env);
+        let (else_value, otherwise) = otherwise.map_or((Value::None, Vec::new()), |block| self.branch(block, env));
         self.push_draft(Draft::If { condition, then, otherwise });
+        let is_value = |value: &Value| !matches!(value, Value::None | Value::Error);
+        if is_value(&then_value) && is_value(&else_value) {
+            return self.fail_help(
+                Code::WrongTime,
+                span,
+                "an `if` that the run decides chooses statements, it has no value",
+                "its condition is known only once the program runs",
+                "take `select(condition, a, b)`, or a `var` that both branches bind",
+            );
+        }
         Value::None
     }
 
-    fn branch(&mut self, block: &Block, env: &Env) -> Vec<Draft> {
+    /// The value of a block and what it does.
+    fn branch(&mut self, block: &Block, env: &Env) -> (Value, Vec<Draft>) {
         self.drafts.push(Vec::new());
-        self.flow_statements(&block.statements, &env.child());
+        let value = self.flow_statements(&block.statements, &env.child());
         self.end_compute();
-        self.drafts.pop().unwrap_or_default()
+        (value, self.drafts.pop().unwrap_or_default())
     }
 
     pub(super) fn repeat(&mut self, count: Option<&Expr>, index: Option<&Name>, body: &Block, env: &Env) {
@@ -91,7 +109,7 @@ impl Elaborator<'_> {
             inner.bind(name.text.clone(), Value::Tensor(tensor));
             flow
         });
-        let body = self.branch(body, &inner);
+        let (_, body) = self.branch(body, &inner);
         self.push_draft(Draft::Repeat { count, index, body });
     }
 

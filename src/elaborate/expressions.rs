@@ -300,7 +300,7 @@ impl Elaborator<'_> {
             Value::Bool(false) => otherwise.map_or(Value::None, |block| self.block(block, &env.child())),
             Value::Error => Value::Error,
             Value::Tensor(tensor) if self.scope_stack.is_empty() && self.ty(tensor).rank() == 0 => {
-                self.flow_if(tensor, then, otherwise, env)
+                self.flow_if(tensor, then, otherwise, condition.span, env)
             }
             other => self.not_static_condition(&other, condition.span),
         }
@@ -344,11 +344,27 @@ impl Elaborator<'_> {
         self.scope_stack.iter().any(|id| self.scopes[id.0].host.is_some())
     }
 
+    /// Constants are kept as f64, which holds whole numbers below 2^53.
+    fn check_exact(&mut self, n: f64, span: Span) {
+        if n.abs() >= (1u64 << 53) as f64 {
+            self.fail_help(
+                Code::SizeOverflow,
+                span,
+                format!("{n} is too large for a constant of a tensor"),
+                "whole numbers from 2^53 on would be rounded",
+                "read it from a file",
+            );
+        }
+    }
+
     /// A value as a tensor: numbers become constants, lists of numbers vectors and matrices.
     pub fn as_tensor(&mut self, value: &Value, span: Span) -> Option<Tensor> {
         match self.settle(value.clone(), span) {
             Value::Tensor(tensor) => Some(tensor),
-            Value::Int(n) => Some(self.number(n as f64, DType::I64)),
+            Value::Int(n) => {
+                self.check_exact(n as f64, span);
+                Some(self.number(n as f64, DType::I64))
+            }
             Value::Float(x) => Some(self.number(x, DType::F64)),
             Value::Bool(b) => Some(self.number(f64::from(u8::from(b)), DType::Bool)),
             Value::Size(size) => Some(self.size_tensor(&size, span)),
@@ -372,6 +388,10 @@ impl Elaborator<'_> {
 
     fn list_tensor(&mut self, items: &[Value], span: Span) -> Option<Tensor> {
         if let Some((shape, values, dtype)) = literal(items) {
+            if dtype == DType::I64 {
+                let largest = values.iter().fold(0.0, |most: f64, x| most.max(x.abs()));
+                self.check_exact(largest, span);
+            }
             let dtype = if dtype == DType::F64 { self.float } else { dtype };
             let ty = Type::new(dtype, shape.into_iter().map(Size::known));
             let scope = self.here();

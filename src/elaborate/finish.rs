@@ -278,6 +278,15 @@ fn read_setting(text: &str, ty: Option<&TypeExpr>) -> Value {
         _ => "",
     };
     let text = text.trim();
+    if text.starts_with('[')
+        && let Ok(items) = serde_yaml::from_str::<Vec<serde_yaml::Value>>(text)
+    {
+        let texts = items.iter().map(|item| match item {
+            serde_yaml::Value::String(text) => text.clone(),
+            other => serde_yaml::to_string(other).unwrap_or_default(),
+        });
+        return Value::list(texts.map(|text| read_setting(&text, None)).collect());
+    }
     match wants {
         "string" | "text" => Value::Text(text.trim_matches('"').into()),
         _ => match text {

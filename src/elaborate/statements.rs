@@ -201,6 +201,18 @@ impl Elaborator<'_> {
         };
         let distribution = self.expr(value, env);
         let drawn = self.draw(distribution, &shape, value.span);
+        if let (Some(_), Value::Tensor(tensor)) = (ty, &drawn)
+            && self.ty(*tensor).shape[..] != shape[..]
+        {
+            let drawn = self.ty(*tensor);
+            return self.fail_help(
+                Code::ShapeMismatch,
+                value.span,
+                format!("the draw is {drawn}, its type asks for another shape"),
+                drawn.to_string(),
+                "a distribution is a function of the sizes and gives a tensor of them",
+            );
+        }
         match (drawn, dtype) {
             (Value::Tensor(tensor), Some(dtype)) => Value::Tensor(self.cast(tensor, dtype, value.span)),
             (drawn, _) => drawn,

@@ -5,7 +5,7 @@
 use smallvec::SmallVec;
 
 use crate::graph::rewrite::{Results, rewrite};
-use crate::graph::{Attr, Attrs, Builder, Node, Size, Value};
+use crate::graph::{Attr, Attrs, Builder, Node, Size, Type, Value};
 use crate::ops::Concrete;
 use crate::ops::literal::{Literal, evaluate};
 use crate::ops::structure::CONSTANT;
@@ -80,8 +80,16 @@ fn append(builder: &mut Builder, node: &Node, constants: Vec<Vec<f64>>) -> Resul
     made.collect()
 }
 
-/// The values of a node's results: one number where it is repeated, else row-major.
+/// The values of a node's results, if whole numbers among them are exact as f64.
 fn fold(builder: &Builder, node: &Node, operands: &[Value]) -> Option<Vec<Vec<f64>>> {
+    let folded = folded(builder, node, operands)?;
+    let exact =
+        |(values, ty): (&Vec<f64>, &Type)| ty.dtype.is_float() || values.iter().all(|x| x.abs() < (1u64 << 53) as f64);
+    folded.iter().zip(&node.types).all(exact).then_some(folded)
+}
+
+/// One number where it is repeated, else row-major.
+fn folded(builder: &Builder, node: &Node, operands: &[Value]) -> Option<Vec<Vec<f64>>> {
     if node.op.name == "size" {
         return Some(vec![vec![size_of(node)?]]);
     }

@@ -12,7 +12,7 @@ use super::fault::{self, Fault};
 
 /// All tensors of a safetensors file.
 pub fn read_safetensors(path: &Path) -> Result<HashMap<String, Tensor>, Fault> {
-    let bytes = std::fs::read(path).map_err(|error| fault::read(path, &error))?;
+    let bytes = crate::source::read_bytes(path).map_err(|error| fault::read(path, &error))?;
     candle_core::safetensors::load_buffer(&bytes, &Device::Cpu).map_err(|error| {
         corrupt(path, "is no whole safetensors file", &error).help("write it again, or fetch it again").into()
     })
@@ -20,7 +20,7 @@ pub fn read_safetensors(path: &Path) -> Result<HashMap<String, Tensor>, Fault> {
 
 /// A text file.
 pub fn read_text(path: &Path) -> Result<String, Fault> {
-    std::fs::read_to_string(path).map_err(|error| fault::read(path, &error))
+    crate::source::read_text(path).map_err(|error| fault::read(path, &error))
 }
 
 /// One tensor of a safetensors file.
@@ -31,7 +31,7 @@ pub fn read_tensor(path: &Path, name: &str) -> Result<Tensor, Fault> {
 
 /// An array written by `numpy.save`.
 pub fn read_npy(path: &Path) -> Result<Tensor, Fault> {
-    let bytes = std::fs::read(path).map_err(|error| fault::read(path, &error))?;
+    let bytes = crate::source::read_bytes(path).map_err(|error| fault::read(path, &error))?;
     check_npy(path, &bytes)?;
     Tensor::read_npy(path)
         .map_err(|error| corrupt(path, "is no whole npy file", &error).help("write it again with `numpy.save`").into())

@@ -113,12 +113,26 @@ pub trait Files {
     fn read(&self, path: &Path) -> std::io::Result<String>;
 }
 
+/// The bytes of a regular file. A pipe or a device would be waited for without end.
+pub fn read_bytes(path: &Path) -> std::io::Result<Vec<u8>> {
+    let kind = std::fs::metadata(path)?.file_type();
+    if !kind.is_file() && !kind.is_dir() {
+        return Err(std::io::Error::other("it is no regular file"));
+    }
+    std::fs::read(path)
+}
+
+/// The text of a regular file.
+pub fn read_text(path: &Path) -> std::io::Result<String> {
+    String::from_utf8(read_bytes(path)?).map_err(|error| std::io::Error::new(std::io::ErrorKind::InvalidData, error))
+}
+
 /// The disk.
 pub struct Disk;
 
 impl Files for Disk {
     fn read(&self, path: &Path) -> std::io::Result<String> {
-        std::fs::read_to_string(path)
+        read_text(path)
     }
 }
 

@@ -319,3 +319,21 @@ fn a_draw_belongs_to_its_place() {
         draw("let other = 3")
     ));
 }
+
+#[test]
+fn an_if_that_the_run_decides_has_no_value() {
+    fails("let x: [2] = [1.0, 2.0]\nlet y = if x[0] > 0.0 { 1.0 } else { 2.0 }", Code::WrongTime);
+    fails("fn f(a) { if a[0] > 0.0 { a } else { 2 * a } }\nlet x: [2] = [1.0, 2.0]\nlet z = f(x)", Code::WrongTime);
+    holds("let x: [2] = [1.0, 2.0]\nvar y = 0.0\nif x[0] > 0.0 { y = 1.0 } else { y = 2.0 }\nassert y == 1.0");
+}
+
+#[test]
+fn a_constant_is_exact_or_refused() {
+    fails("let x: int[2] = [9007199254740993, 1]", Code::SizeOverflow);
+    holds("let x: int[1] = [9007199254740991]\nassert x[0] - 1 == 9007199254740990 and x[0] + 2 - 3 == 9007199254740990");
+}
+
+#[test]
+fn a_draw_has_the_shape_of_its_type() {
+    fails("fn flat() { |sizes| zeros(2) }\nlet x: [3] ~ flat()", Code::ShapeMismatch);
+}
