@@ -109,7 +109,9 @@ fn files(folder: &Path) {
     named("rows.safetensors", vec![("x", rows(6, 2))]);
     let bias = rows(1, 3).squeeze(0).expect("one row");
     named("linear.safetensors", vec![("weight", rows(3, 4)), ("bias", bias.clone())]);
-    named("wide.safetensors", vec![("weight", rows(3, 7)), ("bias", bias)]);
+    named("wide.safetensors", vec![("weight", rows(3, 7)), ("bias", bias.clone())]);
+    let broken = Tensor::new(&[[1f32, 2., 3., f32::NAN]], &Device::Cpu).and_then(|row| row.repeat((3, 1)));
+    named("nan.safetensors", vec![("weight", broken.expect("a row")), ("bias", bias)]);
 
     let table = |odd: &str| {
         let rows = (0..20).map(|row| {

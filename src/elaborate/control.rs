@@ -15,25 +15,8 @@ use crate::syntax::{Block, Expr, ExprKind, Name, StatementKind};
 impl Elaborator<'_> {
     /// A condition or other single number of the flow, as a value between steps.
     pub(super) fn flow_scalar(&mut self, expr: &Expr, env: &Env) -> Option<FlowValue> {
-        let value = self.expr(expr, env);
-        if value.is_error() {
-            return None;
-        }
-        let Some(tensor) = self.as_tensor(&value, expr.span) else {
-            self.wrong_kind(&value, "a condition", expr.span);
-            return None;
-        };
-        let ty = self.ty(tensor);
-        if ty.rank() != 0 {
-            self.fail_help(
-                Code::ShapeMismatch,
-                expr.span,
-                format!("one value is needed, this is {ty}"),
-                ty.to_string(),
-                "reduce it, such as `all(x)` or `mean(x)`",
-            );
-            return None;
-        }
+        let help = "reduce it, such as `all(x)` or `mean(x)`";
+        let tensor = self.one_number(expr, ["a condition", "one value is needed", help], env)?;
         Some(self.export_any(tensor))
     }
 

@@ -344,6 +344,25 @@ impl Elaborator<'_> {
         self.scope_stack.iter().any(|id| self.scopes[id.0].host.is_some())
     }
 
+    /// An expression that must be one number; else what is said: the kind that is wanted, the headline, the remedy.
+    pub fn one_number(&mut self, expr: &Expr, [kind, headline, help]: [&str; 3], env: &Env) -> Option<Tensor> {
+        let value = self.expr(expr, env);
+        if value.is_error() {
+            return None;
+        }
+        let Some(tensor) = self.as_tensor(&value, expr.span) else {
+            self.wrong_kind(&value, kind, expr.span);
+            return None;
+        };
+        let ty = self.ty(tensor);
+        if ty.rank() != 0 {
+            let headline = format!("{headline}, this is {ty}");
+            self.fail_help(Code::ShapeMismatch, expr.span, headline, ty.to_string(), help);
+            return None;
+        }
+        Some(tensor)
+    }
+
     /// Constants are kept as f64, which holds whole numbers below 2^53.
     fn check_exact(&mut self, n: f64, span: Span) {
         if n.abs() >= (1u64 << 53) as f64 {

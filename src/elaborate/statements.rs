@@ -428,25 +428,8 @@ impl Elaborator<'_> {
     }
 
     fn log(&mut self, step: super::scope::ScopeId, name: &Arc<str>, expr: &Expr, env: &Env) {
-        let value = self.expr(expr, env);
-        if value.is_error() {
-            return;
-        }
-        let Some(tensor) = self.as_tensor(&value, expr.span) else {
-            self.wrong_kind(&value, "a number", expr.span);
-            return;
-        };
-        let ty = self.ty(tensor);
-        if ty.rank() != 0 {
-            self.fail_help(
-                Code::ShapeMismatch,
-                expr.span,
-                format!("`log` takes one number, this is {ty}"),
-                ty.to_string(),
-                "reduce it, such as `mean(x)`",
-            );
-            return;
-        }
+        let words = ["a number", "`log` takes one number", "reduce it, such as `mean(x)`"];
+        let Some(tensor) = self.one_number(expr, words, env) else { return };
         let dtype = self.float;
         let tensor = self.cast(strong(tensor), dtype, expr.span);
         match self.import(tensor, step) {

@@ -22,7 +22,7 @@ use super::folder::RunFolder;
 use super::key::Place;
 use super::profile::Profile;
 use super::stage::{Given, Prepared, bind_sizes, bind_witnesses, check_memory, check_room, shape_text};
-use super::{Interrupt, Outcome, RunOptions, Store, files, host, store};
+use super::{Interrupt, Outcome, RunOptions, Store, files, host, store, trace};
 
 /// Elements of a tensor that a report still shows one by one.
 const SHOWN: usize = 64;
@@ -311,6 +311,11 @@ impl Runtime<'_> {
             let ty = &self.program.slots[slot.0 as usize].ty;
             let tensor = tensors.get(name).ok_or_else(|| files::no_tensor(path, name, tensors.keys()))?;
             store::fits(name, tensor, ty)?;
+            if !trace::all_finite(tensor).map_err(|error| fault::candle("a weight could not be read", &error))? {
+                let headline = format!("`{}` holds NaN or an infinity in `{name}`", path.display());
+                let help = "take a file that was saved before that";
+                return Err(Box::new(Diagnostic::error(Code::FileCorrupt, headline).help(help)));
+            }
             let tensor = store::to_device(&store::cast(tensor, ty.dtype)?, &self.device)?;
             self.store.set(*slot, tensor);
         }

@@ -330,7 +330,9 @@ fn an_if_that_the_run_decides_has_no_value() {
 #[test]
 fn a_constant_is_exact_or_refused() {
     fails("let x: int[2] = [9007199254740993, 1]", Code::SizeOverflow);
-    holds("let x: int[1] = [9007199254740991]\nassert x[0] - 1 == 9007199254740990 and x[0] + 2 - 3 == 9007199254740990");
+    holds(
+        "let x: int[1] = [9007199254740991]\nassert x[0] - 1 == 9007199254740990 and x[0] + 2 - 3 == 9007199254740990",
+    );
 }
 
 #[test]
