@@ -227,6 +227,30 @@ pub struct Feed {
     pub shuffle: bool,
 }
 
+/// The short floats to which operands of products are rounded, where a program asks for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Narrow {
+    /// Eight bits of exponent, seven of fraction.
+    Bf16,
+    /// Five bits of exponent, ten of fraction: below 6e-8 all is 0.
+    F16,
+}
+
+impl Narrow {
+    pub const ALL: [Narrow; 2] = [Narrow::Bf16, Narrow::F16];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Narrow::Bf16 => "bf16",
+            Narrow::F16 => "f16",
+        }
+    }
+
+    pub fn from_name(name: &str) -> Option<Narrow> {
+        Narrow::ALL.into_iter().find(|narrow| narrow.name() == name)
+    }
+}
+
 /// One compiled step, before passes.
 #[derive(Clone, Debug, Default)]
 pub struct Step {
@@ -247,6 +271,8 @@ pub struct Step {
     pub yields: Vec<Value>,
     pub symbols: Vec<Symbol>,
     pub guards: Vec<Guard>,
+    /// To what the passes still have to round the operands of products.
+    pub narrow: Option<Narrow>,
 }
 
 impl Step {

@@ -74,45 +74,83 @@ fn agrees(loss: &str) {
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
-#[test]
-fn barlow_twins_is_that_of_lightly() {
-    agrees("barlow_twins");
+/// A test for each fixture, and the list of them.
+macro_rules! losses {
+    ($($test:ident: $loss:literal,)*) => {
+        const LOSSES: &[&str] = &[$($loss),*];
+        $(
+            #[test]
+            fn $test() {
+                agrees($loss);
+            }
+        )*
+    };
+}
+
+losses! {
+    barlow_twins_is_that_of_lightly: "barlow_twins",
+    capi_is_that_of_lightly: "capi",
+    co2_is_that_of_lightly: "co2",
+    dcl_is_that_of_lightly: "dcl",
+    dclw_is_that_of_lightly: "dclw",
+    dino_is_that_of_lightly: "dino",
+    frossl_is_that_of_lightly: "frossl",
+    hypersphere_is_that_of_lightly: "hypersphere",
+    ibot_is_that_of_lightly: "ibot",
+    info_nce_is_that_of_lightly: "info_nce",
+    koleo_is_that_of_lightly: "koleo",
+    lejepa_is_that_of_lightly: "lejepa",
+    macl_is_that_of_lightly: "macl",
+    mmcr_is_that_of_lightly: "mmcr",
+    msn_is_that_of_lightly: "msn",
+    negative_cosine_is_that_of_lightly: "negative_cosine",
+    nt_xent_is_that_of_lightly: "nt_xent",
+    pmsn_is_that_of_lightly: "pmsn",
+    sigreg_is_that_of_lightly: "sigreg",
+    sinkhorn_is_that_of_lightly: "sinkhorn",
+    swav_is_that_of_lightly: "swav",
+    tico_is_that_of_lightly: "tico",
+    vicreg_is_that_of_lightly: "vicreg",
+    vicregl_is_that_of_lightly: "vicregl",
+    w_mse_is_that_of_lightly: "w_mse",
+    the_centre_of_dino_moves_as_in_lightly: "dino_center",
+    the_centre_of_ibot_moves_as_in_lightly: "ibot_center",
+    the_covariance_of_tico_moves_as_in_lightly: "tico_covariance",
+    binary_cross_entropy_is_that_of_pytorch: "binary_cross_entropy",
+    binary_cross_entropy_with_logits_is_that_of_pytorch: "binary_cross_entropy_with_logits",
+    cross_entropy_is_that_of_pytorch: "cross_entropy",
+    distillation_is_that_of_pytorch: "distillation",
+    kl_div_is_that_of_pytorch: "kl_div",
+    l1_is_that_of_pytorch: "l1",
+    mse_is_that_of_pytorch: "mse",
+    smooth_l1_is_that_of_pytorch: "smooth_l1",
+    data2vec_is_that_of_its_paper: "data2vec",
+    dpo_is_that_of_its_paper: "dpo",
+    emp_ssl_is_that_of_its_paper: "emp_ssl",
+    i_jepa_is_that_of_its_paper: "i_jepa",
+    mae_is_that_of_its_paper: "mae",
+    nearest_is_that_of_its_paper: "nearest",
+    nnclr_is_that_of_its_paper: "nnclr",
+    ressl_is_that_of_its_paper: "ressl",
+    simmim_is_that_of_its_paper: "simmim",
+    sup_con_is_that_of_its_paper: "sup_con",
+    vibcreg_is_that_of_its_paper: "vibcreg",
 }
 
 #[test]
-fn nt_xent_is_that_of_lightly() {
-    agrees("nt_xent");
-}
-
-#[test]
-fn vicreg_is_that_of_lightly() {
-    agrees("vicreg");
-}
-
-#[test]
-fn negative_cosine_is_that_of_lightly() {
-    agrees("negative_cosine");
-}
-
-#[test]
-fn dino_is_that_of_lightly() {
-    agrees("dino");
-}
-
-#[test]
-fn the_centre_of_dino_moves_as_in_lightly() {
-    agrees("dino_center");
-}
-
-#[test]
-fn cross_entropy_is_that_of_pytorch() {
-    agrees("cross_entropy");
+fn every_fixture_is_read() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/losses");
+    for entry in std::fs::read_dir(folder).expect("the folder of the fixtures") {
+        let path = entry.expect("an entry of it").path();
+        let name = path.file_stem().and_then(|name| name.to_str()).expect("a name");
+        assert!(LOSSES.contains(&name), "no test reads {name}");
+    }
 }
 
 /// Without this, a fixture in which f32 is nowhere well conditioned would pass unseen.
 #[test]
 fn every_loss_is_held_in_f32_on_three_cases_and_on_two_rows() {
-    for loss in ["barlow_twins", "nt_xent", "vicreg", "negative_cosine", "dino", "cross_entropy"] {
+    for loss in LOSSES {
         let cases: Vec<Case> = fixture(&format!("losses/{loss}.json"));
         let held: Vec<&Case> = cases.iter().filter(|case| case.error_f32.values().all(|&off| off <= 1e-6)).collect();
         assert!(held.len() >= 3, "{loss}");
@@ -131,7 +169,7 @@ fn library_text(import: &str) -> &'static str {
 #[test]
 fn a_loss_copied_under_another_name_gives_the_same_bits() {
     let losses = ["barlow_twins", "nt_xent", "vicreg", "negative_cosine", "dino", "dino_center", "cross_entropy"];
-    for loss in losses {
+    for loss in losses.into_iter().chain(["swav", "msn", "w_mse", "mmcr"]) {
         for case in fixture::<Vec<Case>>(&format!("losses/{loss}.json")) {
             let library = case.program();
             let text = library_text(&case.import);

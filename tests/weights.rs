@@ -45,5 +45,5 @@ fn residual_nets_carry_the_names_of_torchvision() {
 
 #[test]
 fn vision_transformers_carry_the_names_of_timm() {
-    ["vit_tiny", "vit_small", "vit_base"].into_iter().for_each(|net| agrees(net, 224));
+    ["vit_tiny", "vit_small", "vit_base", "vit_large"].into_iter().for_each(|net| agrees(net, 224));
 }

@@ -96,7 +96,7 @@ fn evaluate(args: &Args, output: &Output, sources: &mut SourceMap) -> Result<u8,
         interrupt: run::interrupt(),
         ..RunOptions::default()
     };
-    let outcome = runtime::run(&elaborated.program, &options, &mut |_| {}).map_err(failed)?;
+    let outcome = runtime::run(&elaborated.program, &options, &mut |event| output.loaded(event)).map_err(failed)?;
     if outcome.interrupted {
         return Ok(INTERRUPTED);
     }
@@ -200,7 +200,7 @@ fn write_file(path: &Path, value: &Value) -> Result<(), Box<Diagnostic>> {
     let extension = path.extension().unwrap_or_default().to_string_lossy();
     match (&*extension, tensors.as_slice()) {
         ("npy", [(_, tensor)]) => files::write_npy(path, tensor),
-        ("safetensors", [_, ..]) => files::write_safetensors(path, &tensors),
+        ("safetensors", [_, ..]) => files::write_safetensors(path, &tensors, &[]),
         ("npy", tensors) => Err(Box::new(
             Diagnostic::error(
                 Code::BadValue,

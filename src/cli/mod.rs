@@ -8,6 +8,7 @@ mod compile;
 mod doc;
 mod eval;
 mod explain;
+mod export;
 mod fmt;
 mod graph;
 mod plan;
@@ -22,6 +23,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 pub use compile::{Compiled, Inputs, compile, compile_text};
 
 use crate::diagnostics::{Code, Diagnostic, Format, render};
+use crate::events::Event;
 use crate::source::SourceMap;
 
 /// The pipeline failed.
@@ -76,6 +78,8 @@ enum Verb {
     Graph(graph::Args),
     /// Evaluate a fragment of a program on arrays from files.
     Eval(eval::Args),
+    /// Write a net of a run to a file that PyTorch's libraries load.
+    Export(export::Args),
     /// Print what is built in: the primitives.
     Doc(doc::Args),
     /// Lay out files in the one way that there is.
@@ -94,6 +98,7 @@ pub fn main() -> ExitCode {
         Verb::Plan(args) => plan::main(args, &output),
         Verb::Graph(args) => graph::main(args, &output),
         Verb::Eval(args) => eval::main(args, &output),
+        Verb::Export(args) => export::main(args, &output),
         Verb::Doc(args) => doc::main(args, &output),
         Verb::Fmt(args) => fmt::main(args, &output),
         Verb::Explain(args) => explain::main(args, &output),
@@ -134,6 +139,13 @@ impl Output {
 
     pub fn all(&self, diagnostics: &[Diagnostic], sources: &SourceMap) {
         diagnostics.iter().for_each(|diagnostic| self.diagnostic(diagnostic, sources));
+    }
+
+    /// A file of weights of which a part was taken: without a journal this is the only place to say so.
+    fn loaded(&self, event: Event) {
+        if let Event::Loaded { what, path, whole: false } = event {
+            eprintln!("loaded {what} from {path}");
+        }
     }
 
     /// A failure without a place in a source.

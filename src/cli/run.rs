@@ -26,6 +26,9 @@ pub struct Args {
     /// Time every kernel: the overhead of steps, and tables by op and by source line.
     #[arg(long)]
     profile: bool,
+    /// Look at every result of every op, and stop at the first that is NaN or infinite. Takes about half as long again.
+    #[arg(long)]
+    check_finite: bool,
     /// Print the report and nothing else.
     #[arg(long, short)]
     quiet: bool,
@@ -54,6 +57,7 @@ pub fn main(args: &Args, output: &Output) -> u8 {
         out: Some(args.out.clone()),
         source: compiled.text.clone(),
         profile: args.profile,
+        check_finite: args.check_finite,
         line: lines(&compiled),
         interrupt: interrupt(),
         ..RunOptions::default()

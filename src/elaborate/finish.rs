@@ -169,8 +169,9 @@ impl Elaborator<'_> {
             yields,
             symbols,
             guards: std::mem::take(&mut scope.guards),
+            narrow: scope.narrow,
             commits,
-            graph: std::mem::take(&mut scope.builder).finish(Vec::new()),
+            graph: std::mem::take(&mut scope.builder).finish(std::mem::take(&mut scope.watched)),
         };
         let formals: Vec<(SlotId, SlotKind)> = scope.formals.clone();
         let flows = scope.flows.clone();

@@ -67,7 +67,7 @@ fn batch_shapes(kind: LoopKind, batches: &[std::rc::Rc<Batches>]) -> Vec<Vec<usi
     if shapes.is_empty() { vec![whole] } else { shapes.into_keys().collect() }
 }
 
-const OPTIONS: [&str; 4] = ["epochs", "steps", "clip", "on_nan"];
+const OPTIONS: [&str; 6] = ["epochs", "steps", "clip", "on_nan", "precision", "loss_scale"];
 
 impl Elaborator<'_> {
     #[allow(clippy::too_many_arguments)]
@@ -93,6 +93,23 @@ impl Elaborator<'_> {
             );
             return;
         }
+        let around = (self.narrow, self.loss_scale);
+        self.loop_inside(word, name, options, clock, sources, body, span, env);
+        (self.narrow, self.loss_scale) = around;
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn loop_inside(
+        &mut self,
+        word: LoopWord,
+        name: &Name,
+        options: &[Argument],
+        clock: Option<&Name>,
+        sources: &[LoopSource],
+        body: &Block,
+        span: Span,
+        env: &Env,
+    ) {
         let kind = if word == LoopWord::Train { LoopKind::Train } else { LoopKind::Pass };
         let options = self.loop_options(options, env);
         self.training_loop = kind == LoopKind::Train;
@@ -336,7 +353,7 @@ impl Elaborator<'_> {
     fn loop_options(&mut self, options: &[Argument], env: &Env) -> Options {
         let mut read = Options { length: None, clip: None, on_nan: OnNan::Stop };
         for option in options {
-            if self.option_of_later(option) {
+            if self.option_of_later(option) || self.rounding_option(option) {
                 continue;
             }
             let value = self.expr(&option.value, env);
@@ -397,10 +414,20 @@ impl Elaborator<'_> {
         read
     }
 
+    /// `precision: bf16` and `loss_scale: 1024`, which hold in this loop.
+    fn rounding_option(&mut self, option: &Argument) -> bool {
+        match option.name.as_ref().map_or("", |name| &*name.text) {
+            "precision" => self.narrow = self.precision(&option.value),
+            "loss_scale" => self.loss_scale = self.scale(&option.value),
+            _ => return false,
+        }
+        true
+    }
+
     /// Options whose values, such as `every 5 epochs`, mean nothing yet.
     fn option_of_later(&mut self, option: &Argument) -> bool {
         let known = option.name.as_ref().map_or("", |name| &*name.text);
-        let later = matches!(known, "precision" | "accumulate" | "checkpoint" | "keep");
+        let later = matches!(known, "accumulate" | "checkpoint" | "keep");
         if later {
             self.fail_help(
                 Code::NotYet,

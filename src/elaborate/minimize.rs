@@ -11,7 +11,10 @@ use crate::diagnostics::{Code, Diagnostic};
 use crate::gradient::{self};
 use crate::graph::{Attr, Attrs, DType, Section, Type, Value as GraphValue};
 use crate::ops;
-use crate::program::{ClockField, Init, SlotId, SlotKind};
+use crate::program::{ClockField, Init, Narrow, SlotId, SlotKind};
+
+/// As PyTorch's `GradScaler` begins.
+const USUAL_SCALE: f64 = 65536.0;
 use crate::source::Span;
 use crate::syntax::{Block, Expr, ExprKind, Selection, Statement, StatementKind};
 
@@ -108,6 +111,8 @@ impl Elaborator<'_> {
     ) -> Option<Vec<Tensor>> {
         self.scope(step).builder.section = Section::Backward;
         let of: Vec<Tensor> = slots.values().map(|value| Tensor { scope: step, value: *value, weak: false }).collect();
+        let scale = self.scale_of_loss();
+        let loss = scale.map_or(loss, |scale| self.times(loss, scale));
         let operands: Vec<Tensor> = std::iter::once(loss).chain(of).collect();
         let grad = match self.apply(&ops::structure::GRAD, &operands, Attrs::none(), span) {
             Ok(grad) => grad,
@@ -121,8 +126,10 @@ impl Elaborator<'_> {
             let value = GraphValue { node: grad.value.node, out: at as u16 };
             let path = self.slot_name(*slot);
             let attrs = Attrs::none().with("slot", Attr::Text(path.clone()));
+            let gradient = Tensor { value, ..grad };
+            let gradient = scale.map_or(gradient, |scale| self.times(gradient, 1.0 / scale));
             self.scope(step).builder.named(format!("d_{path}"));
-            match self.apply(&ops::structure::GRADIENT, &[Tensor { value, ..grad }], attrs, span) {
+            match self.apply(&ops::structure::GRADIENT, &[gradient], attrs, span) {
                 Ok(tensor) => gradients.push(tensor),
                 Err(mismatch) => {
                     self.fail_mismatch(*mismatch, span, &[]);
@@ -131,6 +138,18 @@ impl Elaborator<'_> {
             }
         }
         Some(gradients)
+    }
+
+    /// What the loss is multiplied by before its gradient is taken: f16 holds nothing below 6e-8.
+    fn scale_of_loss(&self) -> Option<f64> {
+        let usual = (self.narrow == Some(Narrow::F16)).then_some(USUAL_SCALE);
+        self.loss_scale.or(usual).filter(|scale| *scale != 1.0)
+    }
+
+    /// A tensor of the step at hand times a number.
+    fn times(&mut self, tensor: Tensor, factor: f64) -> Tensor {
+        let value = self.scope(tensor.scope).builder.scale(tensor.value, factor);
+        Tensor { value, ..tensor }
     }
 
     /// Scales all gradients so that their common norm is at most `clip`.

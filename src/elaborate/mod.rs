@@ -40,7 +40,7 @@ use indexmap::IndexMap;
 
 use crate::diagnostics::{Diagnostic, Frame};
 use crate::graph::{DType, OriginId, Type};
-use crate::program::{FlowInfo, FlowValue, Origin, Program, Slot, Source};
+use crate::program::{FlowInfo, FlowValue, Narrow, Origin, Program, Slot, Source};
 use crate::resolve::Modules;
 use crate::source::{SourceMap, Span};
 
@@ -110,6 +110,10 @@ pub(crate) struct Elaborator<'a> {
     pub sources: &'a SourceMap,
     pub settings: &'a Settings,
     pub float: DType,
+    /// To what operands of products are rounded, in the file or the loop at hand.
+    pub narrow: Option<Narrow>,
+    /// By what a loss is multiplied, and its gradients divided, in the file or the loop at hand.
+    pub loss_scale: Option<f64>,
     pub diagnostics: Vec<Diagnostic>,
     reported: HashSet<(crate::diagnostics::Code, Span)>,
     /// Calls of the user inside which the library was at a loss.
@@ -209,6 +213,8 @@ impl<'a> Elaborator<'a> {
             sources,
             settings,
             float: settings.float,
+            narrow: None,
+            loss_scale: None,
             diagnostics: Vec::new(),
             reported: HashSet::new(),
             blamed: HashSet::new(),

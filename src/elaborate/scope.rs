@@ -13,7 +13,9 @@ use super::value::Tensor;
 use crate::diagnostics::Frame;
 use crate::graph::{Attr, Attrs, Builder, DType, Graph, OriginId, Type, Value as GraphValue};
 use crate::ops::{self, Mismatch, Op};
-use crate::program::{ClockField, FlowInfo, FlowValue, Guard, HostInput, Input, Measure, Origin, SlotId, SlotKind};
+use crate::program::{
+    ClockField, FlowInfo, FlowValue, Guard, HostInput, Input, Measure, Narrow, Origin, SlotId, SlotKind,
+};
 use crate::source::Span;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -37,6 +39,8 @@ pub struct Scope {
     pub kind: ScopeKind,
     pub parent: Option<ScopeId>,
     pub name: String,
+    /// To what operands of products are rounded.
+    pub narrow: Option<Narrow>,
     pub builder: Builder,
     pub inputs: Vec<Input>,
     pub host_inputs: Vec<HostInput>,
@@ -54,6 +58,8 @@ pub struct Scope {
     pub batch_means: Vec<GraphValue>,
     /// Names of what was logged, measured or collected in vain.
     pub broken: Vec<Arc<str>>,
+    /// Values that are computed for the eye alone.
+    pub watched: Vec<GraphValue>,
     /// Results read by later statements.
     pub yields: Vec<(GraphValue, FlowValue)>,
     pub feeds: Vec<FeedScope>,
@@ -97,6 +103,7 @@ impl Scope {
             kind,
             parent,
             name,
+            narrow: None,
             builder: Builder::new(),
             inputs: Vec::new(),
             host_inputs: Vec::new(),
@@ -110,6 +117,7 @@ impl Scope {
             measures: Vec::new(),
             batch_means: Vec::new(),
             broken: Vec::new(),
+            watched: Vec::new(),
             yields: Vec::new(),
             feeds: Vec::new(),
             guards: Vec::new(),
@@ -138,7 +146,7 @@ pub enum Unreachable {
 
 impl Elaborator<'_> {
     pub fn open_scope(&mut self, kind: ScopeKind, parent: Option<ScopeId>, name: impl Into<String>) -> ScopeId {
-        self.scopes.push(Scope::new(kind, parent, name.into()));
+        self.scopes.push(Scope { narrow: self.narrow, ..Scope::new(kind, parent, name.into()) });
         ScopeId(self.scopes.len() - 1)
     }
 

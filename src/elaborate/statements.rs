@@ -8,7 +8,7 @@ use super::scope::ScopeKind;
 use super::value::{Closure, Definition, Env, Template, TemplateKind, Value};
 use crate::diagnostics::{Code, Diagnostic, nearest};
 use crate::graph::DType;
-use crate::program::SlotKind;
+use crate::program::{Narrow, SlotKind};
 use crate::source::Span;
 use crate::syntax::{
     Block, Expr, ExprKind, Function, LoopWord, Param, Pattern, SayWord, Statement, StatementKind, TypeExpr, ViewForm,
@@ -136,25 +136,49 @@ impl Elaborator<'_> {
     pub fn options(&mut self, statements: &[Statement]) {
         for statement in statements {
             let StatementKind::Option { name, value } = &statement.kind else { continue };
-            if &*name.text != "precision" {
-                let near = nearest(&name.text, ["precision"]).is_some();
-                let help = if near { "did you mean `precision`?" } else { "it has `precision`" };
-                let headline = format!("there is no option `{}`", name.text);
-                self.fail_help(Code::UnknownSetting, name.span, headline, "not an option", help);
-                continue;
-            }
-            match &value.kind {
-                ExprKind::Name(word) if &**word == "f32" => {}
-                ExprKind::Name(word) if &**word == "f64" => self.float = DType::F64,
-                ExprKind::Name(word) if matches!(&**word, "bf16" | "f16") => {
-                    self.not_yet(&format!("precision: {word}"), value.span);
-                }
+            match (&*name.text, &value.kind) {
+                ("precision", ExprKind::Name(word)) if &**word == "f64" => self.float = DType::F64,
+                ("precision", _) => self.narrow = self.precision(value),
+                ("loss_scale", _) => self.loss_scale = self.scale(value),
                 _ => {
-                    let headline = "a precision is `f32` or `f64`";
-                    self.fail_help(Code::BadValue, value.span, headline, "not a precision", "write `precision: f64`");
+                    let help = match nearest(&name.text, ["precision", "loss_scale"]) {
+                        Some(near) => format!("did you mean `{near}`?"),
+                        None => "there are `precision` and `loss_scale`".into(),
+                    };
+                    let headline = format!("there is no option `{}`", name.text);
+                    self.fail_help(Code::UnknownSetting, name.span, headline, "not an option", help);
                 }
             }
         }
+    }
+
+    /// `bf16` or `f16`; `f32` is none of them.
+    pub fn precision(&mut self, value: &Expr) -> Option<Narrow> {
+        let word = match &value.kind {
+            ExprKind::Name(word) => &**word,
+            _ => "",
+        };
+        let narrow = Narrow::from_name(word);
+        if narrow.is_none() && word != "f32" {
+            let headline = "a precision is `f32`, `bf16` or `f16`, and `f64` for a whole file";
+            self.fail_help(Code::BadValue, value.span, headline, "not a precision", "write `precision: bf16`");
+        }
+        narrow
+    }
+
+    /// The factor of a loss: a power of two loses no digit.
+    pub fn scale(&mut self, value: &Expr) -> Option<f64> {
+        let number = match &value.kind {
+            ExprKind::Int(number) => Some(*number as f64),
+            ExprKind::Float(number) => Some(*number),
+            _ => None,
+        };
+        let scale = number.filter(|scale| *scale >= 1.0 && scale.log2().fract() == 0.0);
+        if scale.is_none() {
+            let headline = "a loss is scaled by a power of two";
+            self.fail_help(Code::BadValue, value.span, headline, "not a power of two", "write `loss_scale: 65536`");
+        }
+        scale
     }
 
     pub fn not_yet(&mut self, word: &str, span: Span) {
@@ -435,7 +459,11 @@ impl Elaborator<'_> {
         match self.import(tensor, step) {
             Ok(value) => {
                 let tensor = super::value::Tensor { scope: step, value, weak: false };
-                self.scope(step).logs.push((name.to_string(), tensor));
+                let logs = &mut self.scope(step).logs;
+                // A `minimize` has said its loss already.
+                if !logs.iter().any(|(have, logged)| **have == **name && logged.value == value) {
+                    logs.push((name.to_string(), tensor));
+                }
             }
             Err(why) => self.report_unreachable(why, expr.span),
         }

@@ -87,6 +87,17 @@ pub enum Event {
         what: String,
         path: String,
     },
+    /// Something that a reader of the log should know, and that stops nothing.
+    Noticed {
+        stage: String,
+        text: String,
+    },
+    Loaded {
+        what: String,
+        path: String,
+        /// Whether the file had nothing else.
+        whole: bool,
+    },
     /// One row of the final report.
     Reported {
         /// Rounds and arms around the statement, from outside.

@@ -68,6 +68,8 @@ impl<R: Write, P: Write> Terminal<R, P> {
             Event::EpochEnded { .. } => self.epoch_ended(event),
             Event::StageEnded { .. } => self.stage_ended(event),
             Event::Saved { what, path } => self.line(&format!("  saved {what} to {path}")),
+            Event::Noticed { text, .. } => self.line(&format!("  note: {text}")),
+            Event::Loaded { what, path, .. } => self.line(&format!("  loaded {what} from {path}")),
             Event::Logged { .. } => {}
         }
     }

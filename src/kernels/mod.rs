@@ -5,7 +5,8 @@
 
 pub mod conv;
 pub mod depthwise;
-pub mod eigh;
+pub mod factor;
+pub mod fourier;
 pub mod elementwise;
 pub mod image;
 pub mod index;
@@ -17,6 +18,8 @@ pub mod philox;
 pub mod pool;
 pub mod portable;
 pub mod reduce;
+pub mod show;
+pub mod special;
 
 use std::mem::MaybeUninit;
 use std::ops::Range;

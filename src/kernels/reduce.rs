@@ -341,17 +341,26 @@ fn first_best<T: WithDType>(x: &[T], count: usize, stride: usize, largest: bool)
 
 /// Running sums along an axis.
 pub fn cumsum(x: &Tensor, axis: usize) -> Result<Tensor> {
-    if !on_cpu(x) {
-        let host = cumsum(&x.to_device(&candle_core::Device::Cpu)?, axis)?;
-        return host.to_device(x.device());
-    }
-    let x = contiguous(x)?;
-    match x.dtype() {
-        candle_core::DType::F32 => running::<f32>(&x, axis, |a, b| a + b),
-        candle_core::DType::F64 => running::<f64>(&x, axis, |a, b| a + b),
-        candle_core::DType::I64 => running::<i64>(&x, axis, i64::wrapping_add),
+    on_host(x, |x| match x.dtype() {
+        candle_core::DType::F32 => running::<f32>(x, axis, |a, b| a + b),
+        candle_core::DType::F64 => running::<f64>(x, axis, |a, b| a + b),
+        candle_core::DType::I64 => running::<i64>(x, axis, i64::wrapping_add),
         other => bail!("running sums of {other:?} elements"),
-    }
+    })
+}
+
+/// Running products along an axis.
+pub fn cumprod(x: &Tensor, axis: usize) -> Result<Tensor> {
+    on_host(x, |x| match x.dtype() {
+        candle_core::DType::F32 => running::<f32>(x, axis, |a, b| a * b),
+        candle_core::DType::F64 => running::<f64>(x, axis, |a, b| a * b),
+        other => bail!("running products of {other:?} elements"),
+    })
+}
+
+/// What has no kernel for other devices, computed on the CPU and sent back.
+fn on_host(x: &Tensor, of: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
+    of(&contiguous(&x.to_device(&candle_core::Device::Cpu)?)?)?.to_device(x.device())
 }
 
 fn running<T: WithDType>(x: &Tensor, axis: usize, add: impl Fn(T, T) -> T + Sync) -> Result<Tensor> {

@@ -3,13 +3,15 @@
 use super::check::{self, ONE_EACH, one, result};
 use super::*;
 use crate::kernels::elementwise::{self as loops, Binary, Unary};
+use crate::program::Narrow;
 
 pub use super::logic::{AND, EQ, GE, GT, IS_FINITE, LE, LT, NE, NOT, OR, SELECT};
+pub use super::special::{LGAMMA, POLYGAMMA};
 
 pub const OPS: &[&Op] = &[
-    &NEG, &ABS, &SIGN, &EXP, &LOG, &LOG1P, &EXPM1, &SQRT, &RSQRT, &RECIP, &SIN, &COS, &TANH, &ERF, &FLOOR, &CEIL,
-    &ROUND, &IS_FINITE, &NOT, &CAST, &ADD, &SUB, &MUL, &DIV, &POW, &MAXIMUM, &MINIMUM, &FLOOR_DIV, &REMAINDER, &EQ,
-    &NE, &LT, &LE, &GT, &GE, &AND, &OR, &SELECT,
+    &NEG, &ABS, &SIGN, &EXP, &LOG, &LOG1P, &EXPM1, &SQRT, &RSQRT, &RECIP, &SIN, &COS, &TANH, &ERF, &LGAMMA, &POLYGAMMA,
+    &NARROW, &FLOOR, &CEIL, &ROUND, &IS_FINITE, &NOT, &CAST, &ADD, &SUB, &MUL, &DIV, &POW, &MAXIMUM, &MINIMUM,
+    &FLOOR_DIV, &REMAINDER, &EQ, &NE, &LT, &LE, &GT, &GE, &AND, &OR, &SELECT,
 ];
 
 type Inferred = Result<Types, Mismatch>;
@@ -385,6 +387,35 @@ fn cast_rule(vjp: &mut Vjp<'_>) -> Vec<Option<Value>> {
     let cotangent = vjp.cotangents[0].filter(|_| flows).map(|g| vjp.builder.cast(g, from));
     vec![cotangent]
 }
+
+pub static NARROW: Op = Op {
+    name: "narrow",
+    doc: "The nearest numbers that a shorter float can hold, of `bf16` or `f16`, in the type as before; halves to even.",
+    signature: "(x: float[..s]) -> float[..s]",
+    attrs: &[("to", AttrKind::Text)],
+    infer: |infer| {
+        let to = infer.attrs.text("to").ok_or_else(|| check::missing("to"))?;
+        if Narrow::from_name(to).is_none() {
+            return Err(super::fit::bad(format!("narrow has \"{to}\", one of bf16 and f16 is needed")));
+        }
+        unary_float(infer)
+    },
+    gradient: Gradient::Zero("piecewise constant"),
+    rows: Rows::Leading,
+    kernel: |call| {
+        let to = match call.attrs.text("to").and_then(Narrow::from_name) {
+            Some(Narrow::F16) => candle_core::DType::F16,
+            _ => candle_core::DType::BF16,
+        };
+        result(call.inputs[0].to_dtype(to)?.to_dtype(call.inputs[0].dtype()))
+    },
+    flops: ONE_EACH,
+    domain: Domain::Special("the target is an attribute"),
+    examples: &[
+        "narrow([1.001, 1.005], to: \"bf16\") == [1.0, 1.0078125]",
+        "narrow([1e-9, 0.1], to: \"f16\") == [0.0, 0.099975586]",
+    ],
+};
 
 pub static ADD: Op = Op {
     name: "add",

@@ -10,6 +10,9 @@ pub mod reduce;
 pub mod shape;
 pub mod index;
 pub mod linalg;
+pub mod decompose;
+pub mod fourier;
+pub mod special;
 pub mod conv;
 pub mod pool;
 pub mod image;
@@ -51,6 +54,7 @@ pub static FAMILIES: &[(&str, &[&Op])] = &[
     ("shape", shape::OPS),
     ("index", index::OPS),
     ("linalg", linalg::OPS),
+    ("fourier", fourier::OPS),
     ("conv", conv::OPS),
     ("image", image::OPS),
     ("random", random::OPS),

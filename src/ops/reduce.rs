@@ -6,7 +6,7 @@ use crate::graph::{DType, Size};
 use crate::kernels::elementwise as loops;
 use crate::kernels::reduce::{self, Fold};
 
-pub const OPS: &[&Op] = &[&SUM, &MAX, &MIN, &PROD, &ARGMAX, &ARGMIN, &CUMSUM, &ACCUMULATE];
+pub const OPS: &[&Op] = &[&SUM, &MAX, &MIN, &PROD, &ARGMAX, &ARGMIN, &CUMSUM, &CUMPROD, &ACCUMULATE];
 
 const AXES: &[(&str, AttrKind)] = &[("axes", AttrKind::Ints)];
 const AXIS: &[(&str, AttrKind)] = &[("axis", AttrKind::Int)];
@@ -204,6 +204,58 @@ pub static CUMSUM: Op = Op {
     domain: Domain::Uniform(-2.0, 2.0),
     examples: &["cumsum([1.0, 2.0, 3.0], axis: 0) == [1.0, 3.0, 6.0]"],
 };
+
+pub static CUMPROD: Op = Op {
+    name: "cumprod",
+    doc: "Running products along an axis, each with its own element. The gradient is exact where elements are 0; it takes \
+          memory and time of the axis' length for each element.",
+    signature: "(x: float[..s]) -> float[..s]",
+    attrs: AXIS,
+    infer: |infer| {
+        let [x] = check::operands(infer)?;
+        check::float(0, x)?;
+        check::axis(infer, "axis", 0)?;
+        one(x.clone())
+    },
+    // x'_i = (the product before i) * sum over j >= i of y'_j * (the product behind i up to j)
+    gradient: Gradient::Rule(|vjp| {
+        let axis = vjp.attrs().int("axis").unwrap_or(0) as usize;
+        let x = vjp.operand(0);
+        let cotangent = vjp.cotangents[0].map(|g| products_without(vjp.builder, x, g, axis));
+        vec![cotangent]
+    }),
+    rows: Rows::Rule(|lift| shift(lift, &CUMPROD)),
+    kernel: |call| result(reduce::cumprod(&call.inputs[0], check::one_number(call.attrs, "axis")?)),
+    flops: ONE_EACH,
+    domain: Domain::Uniform(-2.0, 2.0),
+    examples: &["cumprod([2.0, 3.0, 4.0], axis: 0) == [2.0, 6.0, 24.0]"],
+};
+
+/// The cotangent of running products, in a square of the axis: `i` on a new axis at its place, `j` behind it.
+fn products_without(rule: &mut Builder, x: Value, g: Value, axis: usize) -> Value {
+    let ty = rule.ty(x).clone();
+    let size = ty.shape[axis].clone();
+    let mut square = ty.shape.to_vec();
+    square.insert(axis, size.clone());
+    let without = |gone: usize| (0..square.len()).filter(|at| *at != gone).collect::<Vec<_>>();
+    let line = rule.iota(size.clone());
+    let (i, j) = (rule.broadcast(line, &square, &[axis]), rule.broadcast(line, &square, &[axis + 1]));
+    let wide = rule.broadcast(x, &square, &without(axis));
+    let ones = rule.splat_like(1.0, wide);
+    let behind = rule.gt(j, i);
+    let behind = rule.select(behind, wide, ones);
+    let behind = rule.must(&CUMPROD, &[behind], Attrs::none().with("axis", crate::graph::Attr::Int(axis as i64 + 1)));
+    let g = rule.broadcast(g, &square, &without(axis));
+    let terms = rule.mul(g, behind);
+    let (reached, zeros) = (rule.ge(j, i), rule.splat_like(0.0, wide));
+    let terms = rule.select(reached, terms, zeros);
+    let sums = rule.sum(terms, &[axis + 1]);
+    let ones = rule.splat_like(1.0, wide);
+    let earlier = rule.lt(j, i);
+    let earlier = rule.select(earlier, wide, ones);
+    let before = rule.prod(earlier, &[axis + 1]);
+    rule.mul(before, sums)
+}
 
 pub static ACCUMULATE: Op = Op {
     name: "accumulate",

@@ -7,7 +7,7 @@ use super::*;
 use crate::graph::{DType, Size};
 use crate::kernels;
 
-pub const OPS: &[&Op] = &[&INPUT, &CONSTANT, &SIZE, &IOTA, &STOP, &GRADIENT, &GRAD, &MAP_ROWS];
+pub const OPS: &[&Op] = &[&INPUT, &CONSTANT, &SIZE, &IOTA, &STOP, &DEBUG, &GRADIENT, &GRAD, &MAP_ROWS];
 
 pub static INPUT: Op = Op {
     name: "input",
@@ -122,6 +122,28 @@ pub static STOP: Op = Op {
     flops: NO_COST,
     domain: Domain::Special("the gradient is not that of the function"),
     examples: &["stop([1.0, 2.0]) == [1.0, 2.0]"],
+};
+
+pub static DEBUG: Op = Op {
+    name: "debug",
+    doc: "The operand; each time it is computed, a line on standard error says its name, type, range and how many elements are \
+          not finite.",
+    signature: "(x: [..s]) -> [..s]",
+    attrs: &[("text", AttrKind::Text)],
+    infer: |infer| {
+        infer.attrs.text("text").ok_or_else(|| check::missing("text"))?;
+        same(infer)
+    },
+    gradient: Gradient::Rule(|vjp| vec![vjp.cotangents[0]]),
+    rows: Rows::Leading,
+    kernel: |call| {
+        let text = call.attrs.text("text").unwrap_or_default();
+        eprintln!("debug {text}: {}", crate::kernels::show::summary(&call.inputs[0]));
+        itself(call)
+    },
+    flops: NO_COST,
+    domain: Domain::Special("an identity that speaks"),
+    examples: &["debug([1.0, 2.0], text: \"x\") == [1.0, 2.0]"],
 };
 
 pub static GRADIENT: Op = Op {

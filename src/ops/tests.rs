@@ -55,7 +55,7 @@ fn elementwise_gradients_meet_differences() {
         let two = op.signature.contains("b:");
         for shape in SHAPES {
             let shapes = if two { vec![*shape, *shape] } else { vec![*shape] };
-            check(&shapes, range, |builder, operands| builder.must(op, operands, Attrs::none()));
+            check(&shapes, range, |builder, operands| builder.must(op, operands, attrs_of(op)));
         }
     }
 }
@@ -166,6 +166,14 @@ fn slices_and_paddings_have_gradients() {
     check(&[&[2]], (-2.0, 2.0), |builder, operands| builder.concat(&[operands[0], operands[0]], 0));
 }
 
+/// What an elementwise op has to be told in a test of all of them.
+pub(super) fn attrs_of(op: &Op) -> Attrs {
+    match op.name {
+        "polygamma" => Attrs::none().with("order", Attr::Int(1)),
+        _ => Attrs::none(),
+    }
+}
+
 /// Lifts one application by its rows rule and compares with single samples.
 pub(super) fn check_rows(op: &'static Op, operands: &[Tensor], types: &[DType], attrs: Attrs) {
     let rows = operands[0].dim(0).unwrap();
@@ -209,16 +217,20 @@ fn lifted_ops_work_on_each_row() {
     let f64s = &[DType::F64; 3];
     for op in elementwise::OPS.iter().filter(|op| range(op).is_some()) {
         let operands = if op.signature.contains("b:") { vec![x(), sample(&[3, 2, 4], 2, 0.5, 2.0)] } else { vec![x()] };
-        check_rows(op, &operands, f64s, Attrs::none());
+        check_rows(op, &operands, f64s, attrs_of(op));
     }
     for op in [&reduce::SUM, &reduce::MAX, &reduce::MIN, &reduce::PROD] {
         for axes in [&[0][..], &[1], &[0, 1]] {
             check_rows(op, &[x()], f64s, build::axes_attr(axes));
         }
     }
-    for op in [&reduce::ARGMAX, &reduce::ARGMIN, &reduce::CUMSUM] {
+    for op in [&reduce::ARGMAX, &reduce::ARGMIN, &reduce::CUMSUM, &reduce::CUMPROD] {
         check_rows(op, &[x()], f64s, build::axis_attr(0));
         check_rows(op, &[x()], f64s, build::axis_attr(1));
+    }
+    for axis in [0, 1] {
+        let attrs = build::axis_attr(axis).with("inverse", Attr::Bool(axis == 1));
+        check_rows(&fourier::FFT, &[x(), sample(&[3, 2, 4], 2, 0.5, 2.0)], f64s, attrs);
     }
     check_rows(&reduce::ACCUMULATE, &[x(), x(), x()], f64s, Attrs::none());
     check_rows(&shape::RESHAPE, &[x()], f64s, Attrs::none().with("shape", size_attr(&[8])));

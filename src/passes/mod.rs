@@ -6,6 +6,7 @@
 mod drop_unused;
 mod fold_constants;
 mod lift;
+mod precision;
 mod share_common;
 mod simplify;
 #[cfg(test)]
@@ -20,7 +21,7 @@ use crate::graph::rewrite::ValueMap;
 use crate::graph::verify::{Fault, verify};
 use crate::graph::{Graph, OriginId, Value};
 use crate::ops::Mismatch;
-use crate::program::{Input, Measure, Step};
+use crate::program::{Input, Measure, Narrow, Step};
 
 /// One rewrite of a whole graph.
 pub struct Pass {
@@ -37,6 +38,11 @@ pub static PASSES: &[Pass] = &[
         run: lift::run,
     },
     Pass { name: "gradient", about: "replace each `grad` by its backward graph", run: expand_gradients },
+    Pass {
+        name: "precision",
+        about: "round the operands of products, backward ones too, where the step asks for it",
+        run: precision::run,
+    },
     Pass { name: "fold_constants", about: "compute what depends on small constants only", run: fold_constants::run },
     Pass { name: "simplify", about: "leave out what changes nothing", run: simplify::run },
     Pass { name: "share_common", about: "compute equal expressions once", run: share_common::run },
@@ -50,6 +56,8 @@ pub(crate) struct Subject<'a> {
     pub roots: &'a [Value],
     /// Inputs that the loader has before the step begins.
     pub ahead: &'a HashSet<Value>,
+    /// To what operands of products are to be rounded.
+    pub narrow: Option<Narrow>,
 }
 
 /// The new graph and where each old value went; none is the old graph as it is.
@@ -136,7 +144,7 @@ pub fn compile_with(step: &Step, passes: &[Pass]) -> Result<Step, PassError> {
             .map(|(value, _)| *value)
             .collect();
         let roots = step.roots();
-        let done = (pass.run)(&Subject { graph: &step.graph, roots: &roots, ahead: &ahead })?;
+        let done = (pass.run)(&Subject { graph: &step.graph, roots: &roots, ahead: &ahead, narrow: step.narrow })?;
         if let Some((graph, values)) = done {
             step = remap(step, graph, &values);
             check(pass, &step.graph)?;
@@ -144,6 +152,10 @@ pub fn compile_with(step: &Step, passes: &[Pass]) -> Result<Step, PassError> {
     }
     for measure in &mut step.measures {
         measure.rest = compile_graph_with(&measure.rest, passes)?;
+    }
+    // What the graph says now is not done twice.
+    if passes.iter().any(|pass| pass.name == "precision") {
+        step.narrow = None;
     }
     Ok(step)
 }
@@ -157,7 +169,7 @@ fn compile_graph_with(graph: &Graph, passes: &[Pass]) -> Result<Graph, PassError
     let mut graph = graph.clone();
     for pass in passes {
         let roots: Vec<Value> = graph.outputs.iter().chain(&graph.inputs).copied().collect();
-        let done = (pass.run)(&Subject { graph: &graph, roots: &roots, ahead: &HashSet::new() })?;
+        let done = (pass.run)(&Subject { graph: &graph, roots: &roots, ahead: &HashSet::new(), narrow: None })?;
         if let Some((new, _)) = done {
             check(pass, &new)?;
             graph = new;
@@ -215,5 +227,6 @@ fn remap(step: Step, graph: Graph, values: &ValueMap) -> Step {
         formals: step.formals,
         symbols: step.symbols,
         guards: step.guards,
+        narrow: step.narrow,
     }
 }

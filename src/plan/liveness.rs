@@ -47,7 +47,7 @@ pub(super) fn used_values(graph: &Graph, nodes: &[NodeId], keep: &[Value]) -> Ha
 
 /// Ops whose result is another look at the operand's bytes.
 fn is_view(node: &Node) -> bool {
-    matches!(node.op.name, "reshape" | "stop" | "gradient")
+    matches!(node.op.name, "reshape" | "stop" | "gradient" | "debug")
 }
 
 /// Turns `nodes` into instructions. `start` is there before the first one, `keep` must be there after the last.

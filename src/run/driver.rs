@@ -1,6 +1,6 @@
 //! The loop of a `train` or `pass`: batches read ahead, steps executed, what they say passed on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
@@ -11,10 +11,10 @@ use crate::diagnostics::{Code, Diagnostic};
 use crate::events::{Event, Number, StageKind};
 use crate::graph::Bindings;
 use crate::plan::Plan;
-use crate::program::{Call, Input, Length, Loop, LoopKind, OnNan, SlotKind, Step};
+use crate::program::{Call, Formal, Input, Length, Loop, LoopKind, OnNan, SlotKind, Step};
 
 use super::batch::{Batch, Feeder};
-use super::executor::execute;
+use super::executor::{Registers, execute, observe};
 use super::fault::{self, Fault};
 use super::host::Clock;
 use super::interpreter::Runtime;
@@ -22,7 +22,8 @@ use super::key::{LoopKeys, Place};
 use super::measure::Running;
 use super::profile::Account;
 use super::stage::{Given, Prepared, bind_witnesses, check_memory, predicted};
-use super::trace::{Culprit, Source, all_finite, culprit};
+use super::trace::{Culprit, Guard, Source, all_finite, culprit, made_by};
+use super::watch::{self, Watch};
 use super::{host, memory, store};
 
 /// Time between two events of progress.
@@ -70,6 +71,7 @@ struct Tally<'a> {
     epoch_steps: u64,
     collected: Vec<Vec<Tensor>>,
     measures: Vec<Running<'a>>,
+    watch: Watch,
     accounts: BTreeMap<usize, (Arc<Plan>, Account)>,
     interrupted: bool,
 }
@@ -91,6 +93,7 @@ impl<'a> Tally<'a> {
             epoch_steps: 0,
             collected: vec![Vec::new(); step.collects.len()],
             measures: step.measures.iter().map(Running::new).collect(),
+            watch: Watch::default(),
             accounts: BTreeMap::new(),
             interrupted: false,
         }
@@ -240,12 +243,20 @@ impl Runtime<'_> {
             device: &self.device,
         };
         let mut registers = given.registers(compiled, plan, &batch.passed)?;
-        let account = self.profile.is_some().then(|| {
-            let entry = tally.accounts.entry(Arc::as_ptr(plan) as usize);
-            &mut entry.or_insert_with(|| (plan.clone(), Account::default())).1
-        });
-        execute(&plan.step, &mut registers, &self.device, account)
-            .map_err(|failed| fault::kernel(self.program, &plan.step.instructions[failed.at], &failed.error))?;
+        let watching = self.watches(looped, step);
+        if watching || self.options.check_finite {
+            let suspect = self.observe(plan, &mut registers, watching, tally)?;
+            if let Some(at) = suspect {
+                return Err(self.not_finite(course, batch, step, &given, Some(at)));
+            }
+        } else {
+            let account = self.profile.is_some().then(|| {
+                let entry = tally.accounts.entry(Arc::as_ptr(plan) as usize);
+                &mut entry.or_insert_with(|| (plan.clone(), Account::default())).1
+            });
+            execute(&plan.step, &mut registers, &self.device, account)
+                .map_err(|failed| fault::kernel(self.program, &plan.step.instructions[failed.at], &failed.error))?;
+        }
 
         let result = |register| registers.get(register).cloned().ok_or_else(|| fault::internal("a result was lost"));
         let logs = plan.logs.iter().map(|(_, register)| result(*register)).collect::<Result<Vec<_>, _>>()?;
@@ -261,7 +272,7 @@ impl Runtime<'_> {
                 finite = finite && (!matches!(kind, Some(SlotKind::Weight | SlotKind::Buffer)) || whole(tensor)?);
             }
             if !finite {
-                return Err(self.not_finite(course, batch, step, &given));
+                return Err(self.not_finite(course, batch, step, &given, None));
             }
         }
         for (at, registers) in plan.measures.iter().enumerate() {
@@ -270,6 +281,10 @@ impl Runtime<'_> {
         }
         for (at, (_, register)) in plan.collects.iter().enumerate() {
             tally.collected[at].push(result(*register)?);
+        }
+        if watching {
+            let held = |formal: Formal| version.call.slots.get(formal.0).and_then(|slot| self.store.get(*slot));
+            tally.watch.commits(watch::unchanged(compiled, &commits, held)?);
         }
         tally.sums.iter_mut().zip(&logs).for_each(|(sum, value)| *sum += value);
         tally.last = logs;
@@ -282,8 +297,47 @@ impl Runtime<'_> {
         Ok(())
     }
 
-    /// The diagnostic for a step with a result that is not finite: the step is run again to see where that began.
-    fn not_finite(&self, course: &Course<'_>, batch: &Batch, step: u64, given: &Given<'_>) -> Fault {
+    /// Whether a step is one of those that are looked at. The profile's times are those of undisturbed steps.
+    fn watches(&self, looped: &Loop, step: u64) -> bool {
+        looped.kind == LoopKind::Train && step < watch::STEPS && self.profile.is_none()
+    }
+
+    /// Executes a step and looks at its gradients, and for what is not finite. Returns the instruction that made that.
+    fn observe(
+        &self,
+        plan: &Plan,
+        registers: &mut Registers,
+        watching: bool,
+        tally: &mut Tally<'_>,
+    ) -> Result<Option<usize>, Fault> {
+        let mut zero = HashSet::new();
+        let mut guard = Guard::new(&plan.step);
+        let mut suspect = None;
+        observe(&plan.step, registers, &self.device, &mut |at, results| {
+            if watching {
+                watch::note_gradient(&plan.step, at, results, &mut zero);
+            }
+            if self.options.check_finite && suspect.is_none() && guard.objects(at, results) {
+                suspect = Some(at);
+            }
+        })
+        .map_err(|failed| fault::kernel(self.program, &plan.step.instructions[failed.at], &failed.error))?;
+        if watching {
+            tally.watch.gradients(zero);
+        }
+        Ok(suspect)
+    }
+
+    /// The diagnostic for a step with a result that is not finite: the step is run again to see where that began, unless the
+    /// instruction is known.
+    fn not_finite(
+        &self,
+        course: &Course<'_>,
+        batch: &Batch,
+        step: u64,
+        given: &Given<'_>,
+        known: Option<usize>,
+    ) -> Fault {
         let (compiled, plan) = (&course.versions[batch.version].prepared.step, &batch.plan);
         let logs = plan.logs.iter().map(|(_, register)| *register);
         let roots: Vec<_> = logs.chain(plan.commits.iter().map(|(_, register)| *register)).collect();
@@ -292,7 +346,11 @@ impl Runtime<'_> {
             let value = compiled.graph.inputs[*at];
             (*register, compiled.graph.name(value).to_string())
         });
-        let found = culprit(&plan.step, &plan.passed, &fresh, &names.collect(), &roots, &self.device);
+        let names = names.collect();
+        let found = match known {
+            Some(at) => Some(made_by(&plan.step, at, &fresh, &names, &self.device)),
+            None => culprit(&plan.step, &plan.passed, &fresh, &names, &roots, &self.device),
+        };
         let place = format!("in step {step} of `{}`", course.looped.name);
         let help = |range: &str| match step {
             0 => range.to_string(),
@@ -329,6 +387,9 @@ impl Runtime<'_> {
         tally.epoch_steps += 1;
         tally.rows += rows;
         tally.epoch_rows += rows;
+        if tally.done == watch::STEPS {
+            self.say_findings(course, tally)?;
+        }
         let stage = &course.looped.name;
         let logs = &course.said().logs;
         let named = |values: &mut dyn Iterator<Item = f64>| -> Vec<(String, Number)> {
@@ -372,8 +433,22 @@ impl Runtime<'_> {
         Ok(())
     }
 
+    /// Says what stood still in the first steps.
+    fn say_findings(&mut self, course: &Course<'_>, tally: &mut Tally<'_>) -> Result<(), Fault> {
+        for text in std::mem::take(&mut tally.watch).findings(tally.done) {
+            self.say(Event::Noticed { stage: course.looped.name.clone(), text })?;
+        }
+        Ok(())
+    }
+
     /// Hands the results of a loop to the flow.
-    fn finish(&mut self, course: &Course<'_>, tally: Tally<'_>, plan: &Plan, held: Option<u64>) -> Result<bool, Fault> {
+    fn finish(
+        &mut self,
+        course: &Course<'_>,
+        mut tally: Tally<'_>,
+        plan: &Plan,
+        held: Option<u64>,
+    ) -> Result<bool, Fault> {
         let looped = course.looped;
         let mut values = Vec::new();
         for ((name, _), value) in course.said().logs.iter().zip(&tally.last) {
@@ -401,6 +476,9 @@ impl Runtime<'_> {
             for (_, flow) in looped.collected.iter().filter(|(collected, _)| collected == name) {
                 self.set_value(*flow, whole.clone());
             }
+        }
+        if tally.done > 2 && tally.done < watch::STEPS {
+            self.say_findings(course, &mut tally)?;
         }
         if let Some(profile) = &mut self.profile {
             // The wall time is that of all steps together; it is added once.

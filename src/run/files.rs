@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
 
-use crate::diagnostics::{Code, Diagnostic, nearest};
+use crate::diagnostics::{Code, Diagnostic};
 
 use super::fault::{self, Fault};
 
@@ -26,7 +26,9 @@ pub fn read_text(path: &Path) -> Result<String, Fault> {
 /// One tensor of a safetensors file.
 pub fn read_tensor(path: &Path, name: &str) -> Result<Tensor, Fault> {
     let tensors = read_safetensors(path)?;
-    tensors.get(name).cloned().ok_or_else(|| no_tensor(path, name, tensors.keys()))
+    let mut known: Vec<String> = tensors.keys().cloned().collect();
+    known.sort();
+    tensors.get(name).cloned().ok_or_else(|| super::weights::no_tensor(path, name, &known))
 }
 
 /// An array written by `numpy.save`.
@@ -101,30 +103,20 @@ pub fn read_argument(text: &str) -> Result<Tensor, Fault> {
     ))
 }
 
-/// The file has no tensor of that name.
-pub fn no_tensor<'a>(path: &Path, name: &str, known: impl Iterator<Item = &'a String>) -> Fault {
-    let mut known: Vec<&str> = known.map(String::as_str).collect();
-    known.sort_unstable();
-    let help = match nearest(name, known.iter().copied()) {
-        Some(near) => format!("did you mean `{near}`?"),
-        None if known.is_empty() => "the file is empty".into(),
-        None => format!(
-            "it has {}{}",
-            known.iter().take(8).map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", "),
-            if known.len() > 8 { ", …" } else { "" }
-        ),
-    };
-    Box::new(Diagnostic::error(Code::FileWrongSize, format!("`{}` has no tensor `{name}`", path.display())).help(help))
-}
-
-/// Writes a safetensors file beside its place first, so that a whole file stands there at any moment.
-pub fn write_safetensors(path: &Path, tensors: &[(String, Tensor)]) -> Result<(), Fault> {
-    let mut cpu = HashMap::new();
+/// Writes a safetensors file beside its place first, so that a whole file stands there at any moment. `facts` are kept in its
+/// header, beside the word by which PyTorch's libraries know that the tensors are laid out as theirs.
+pub fn write_safetensors(path: &Path, tensors: &[(String, Tensor)], facts: &[(&str, String)]) -> Result<(), Fault> {
+    let mut cpu = Vec::new();
     for (name, tensor) in tensors {
         let tensor = tensor.to_device(&Device::Cpu).and_then(|tensor| tensor.contiguous());
-        cpu.insert(name.clone(), tensor.map_err(|error| fault::candle("a tensor could not be read back", &error))?);
+        cpu.push((name, tensor.map_err(|error| fault::candle("a tensor could not be read back", &error))?));
     }
-    whole_file(path, &|part| candle_core::safetensors::save(&cpu, part))
+    let header = facts.iter().map(|(name, value)| (name.to_string(), value.clone()));
+    let header: HashMap<String, String> = header.chain([("format".into(), "pt".into())]).collect();
+    whole_file(path, &|part| {
+        let tensors = cpu.iter().map(|(name, tensor)| (*name, tensor));
+        Ok(safetensors::serialize_to_file(tensors, Some(header.clone()), part)?)
+    })
 }
 
 /// Writes an npy file in the same way.

@@ -127,8 +127,8 @@ impl RunFolder {
         };
         let state = serde_json::to_string_pretty(&state)
             .map_err(|error| fault::write(&part.join("state.json"), &error.into()))?;
-        let written = write_safetensors(&part.join("weights.safetensors"), weights)
-            .and_then(|()| write_safetensors(&part.join("optimiser.safetensors"), optimiser))
+        let written = write_safetensors(&part.join("weights.safetensors"), weights, &[])
+            .and_then(|()| write_safetensors(&part.join("optimiser.safetensors"), optimiser, &[]))
             .and_then(|()| write_text(&part.join("state.json"), &(state + "\n")));
         if let Err(fault) = written {
             let _ = fs::remove_dir_all(&part);

@@ -21,8 +21,8 @@ use super::fault::{self, Fault};
 use super::folder::RunFolder;
 use super::key::Place;
 use super::profile::Profile;
-use super::stage::{Given, Prepared, bind_sizes, bind_witnesses, check_memory, check_room, shape_text};
-use super::{Interrupt, Outcome, RunOptions, Store, files, host, store, trace};
+use super::stage::{Given, Prepared, bind_sizes, bind_witnesses, check_memory, check_room};
+use super::{Interrupt, Outcome, RunOptions, Store, files, host, store, weights};
 
 /// Elements of a tensor that a report still shows one by one.
 const SHOWN: usize = 64;
@@ -39,7 +39,7 @@ enum Flow {
 /// A running program.
 pub struct Runtime<'a> {
     pub(super) program: &'a Program,
-    options: &'a RunOptions,
+    pub(super) options: &'a RunOptions,
     sink: &'a mut dyn FnMut(Event),
     pub(super) store: Store,
     values: Vec<Option<Tensor>>,
@@ -300,26 +300,20 @@ impl Runtime<'_> {
             Ok((name.clone(), tensor.clone()))
         });
         let tensors = tensors.collect::<Result<Vec<_>, Fault>>()?;
-        files::write_safetensors(path, &tensors)?;
+        files::write_safetensors(path, &tensors, &[])?;
         let what = format!("{} tensors", tensors.len());
         self.say(Event::Saved { what, path: path.display().to_string() })
     }
 
     fn load(&mut self, slots: &[(String, SlotId)], path: &Path) -> Result<(), Fault> {
-        let tensors = files::read_safetensors(path)?;
-        for (name, slot) in slots {
-            let ty = &self.program.slots[slot.0 as usize].ty;
-            let tensor = tensors.get(name).ok_or_else(|| files::no_tensor(path, name, tensors.keys()))?;
-            store::fits(name, tensor, ty)?;
-            if !trace::all_finite(tensor).map_err(|error| fault::candle("a weight could not be read", &error))? {
-                let headline = format!("`{}` holds NaN or an infinity in `{name}`", path.display());
-                let help = "take a file that was saved before that";
-                return Err(Box::new(Diagnostic::error(Code::FileCorrupt, headline).help(help)));
-            }
-            let tensor = store::to_device(&store::cast(tensor, ty.dtype)?, &self.device)?;
-            self.store.set(*slot, tensor);
+        let ty = |slot: &SlotId| &self.program.slots[slot.0 as usize].ty;
+        let wanted: Vec<_> = slots.iter().map(|(name, slot)| (name.as_str(), ty(slot))).collect();
+        let found = weights::find(path, &wanted)?;
+        let (what, whole) = (found.summary(), found.is_whole());
+        for ((_, slot), tensor) in slots.iter().zip(found.tensors) {
+            self.store.set(*slot, store::to_device(&tensor, &self.device)?);
         }
-        Ok(())
+        self.say(Event::Loaded { what, path: path.display().to_string(), whole })
     }
 
     /// Keeps every slot that is alive, and what this stage's optimisers remember.
@@ -414,7 +408,7 @@ fn shown(tensor: &Tensor) -> Result<Shown, Fault> {
                 (0..tensor.dims()[0]).map(|at| tensor.get(at).map_err(|error| fault::candle("a report", &error)));
             Shown::Parts(parts.map(|part| shown(&part?)).collect::<Result<_, Fault>>()?)
         }
-        _ => Shown::Text(shape_text(tensor)),
+        _ => Shown::Text(crate::kernels::show::type_of(tensor)),
     })
 }
 

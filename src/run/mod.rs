@@ -20,6 +20,8 @@ mod single;
 mod stage;
 mod store;
 mod trace;
+mod watch;
+mod weights;
 
 #[cfg(test)]
 mod tests;
@@ -60,6 +62,8 @@ pub struct RunOptions {
     /// Values of the flow that are there before the first statement.
     pub given: Vec<(FlowValue, Tensor)>,
     pub profile: bool,
+    /// Look at the result of every instruction, and stop at the first that is not finite.
+    pub check_finite: bool,
     /// `file:line` of an origin, for the profile.
     pub line: Arc<dyn Fn(OriginId) -> Option<String> + Send + Sync>,
     pub interrupt: Interrupt,
@@ -76,6 +80,7 @@ impl Default for RunOptions {
             weights: Arc::default(),
             given: Vec::new(),
             profile: false,
+            check_finite: false,
             line: Arc::new(|_| None),
             interrupt: Interrupt::default(),
         }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use candle_core::{Device, Tensor};
 
 use crate::diagnostics::{Code, Diagnostic};
-use crate::graph::{Bindings, DType, Size, Type};
+use crate::graph::{Bindings, Size, Type};
 use crate::plan::Plan;
 use crate::program::{Guard, Input, Origin, Program, SlotId, Step};
 
@@ -216,16 +216,4 @@ pub fn predicted(plan: &Plan) -> u64 {
 /// The element types that may hold NaN.
 pub fn is_float(tensor: &Tensor) -> bool {
     tensor.dtype().is_float()
-}
-
-/// The type of a flow value as the step sees it.
-pub fn shape_text(tensor: &Tensor) -> String {
-    let dtype = match tensor.dtype() {
-        candle_core::DType::F64 => DType::F64,
-        candle_core::DType::F32 => DType::F32,
-        candle_core::DType::I64 => DType::I64,
-        candle_core::DType::U32 => DType::U32,
-        _ => DType::U8,
-    };
-    Type::new(dtype, tensor.dims().iter().map(|n| Size::known(*n as i64))).to_string()
 }

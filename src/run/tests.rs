@@ -312,7 +312,7 @@ fn arrays_in_files_are_read_or_refused() {
     assert_eq!(files::read_npy(Path::new("nowhere.npy")).unwrap_err().code, Code::FileMissing);
 
     let path = folder.path().join("x.safetensors");
-    files::write_safetensors(&path, &[("first".into(), tensor.clone())]).unwrap();
+    files::write_safetensors(&path, &[("first".into(), tensor.clone())], &[]).unwrap();
     assert_eq!(bits(&files::read_tensor(&path, "first").unwrap()), bits(&tensor));
     let shown = path.display().to_string();
     assert_eq!(bits(&files::read_argument(&shown).unwrap()), bits(&tensor));

@@ -1,16 +1,17 @@
 //! Finding what made a number that is not finite: a step is run again from its inputs, one instruction at a time.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use candle_core::{Device, Tensor};
 
 use crate::graph::OriginId;
+use crate::kernels::show::summary;
 use crate::kernels::{Elements, par};
 use crate::ops::Call;
 use crate::plan::{Program, Register};
 
 use super::executor::Registers;
-use super::stage::{is_float, shape_text};
+use super::stage::is_float;
 use super::store::numbers;
 
 /// Elements that one block of the check covers.
@@ -141,6 +142,51 @@ fn is_constant(program: &Program, made: &Made) -> bool {
     made.by.is_some_and(|at| program.instructions[at].inputs.is_empty())
 }
 
+/// What instruction `at` made, which was the first that was not finite.
+pub fn made_by(
+    program: &Program,
+    at: usize,
+    fresh: &dyn Fn() -> Option<Registers>,
+    named: &HashMap<Register, String>,
+    device: &Device,
+) -> Culprit {
+    let mut nan = false;
+    if let Some(mut registers) = fresh() {
+        let seen = &mut |now, results: &[Tensor]| nan |= now == at && results.iter().any(has_nan);
+        step_through(program, &mut registers, device, at + 1, seen);
+    }
+    describe(program, at, &Made { by: Some(at), finite: false, nan }, fresh, named, device)
+}
+
+/// Looks at results as they are made. An infinity that a program writes down, as masks do, may be passed on; NaN may not.
+pub struct Guard<'a> {
+    program: &'a Program,
+    /// Registers with an infinity that was written down.
+    meant: HashSet<Register>,
+}
+
+impl<'a> Guard<'a> {
+    pub fn new(program: &'a Program) -> Guard<'a> {
+        Guard { program, meant: HashSet::new() }
+    }
+
+    /// Whether instruction `at` made the first number that is not finite.
+    pub fn objects(&mut self, at: usize, results: &[Tensor]) -> bool {
+        let instruction = &self.program.instructions[at];
+        let written =
+            instruction.inputs.is_empty() || instruction.inputs.iter().any(|input| self.meant.contains(input));
+        let mut objects = false;
+        for (register, result) in instruction.outputs.iter().zip(results) {
+            self.meant.remove(register);
+            if !all_finite(result).unwrap_or(true) {
+                objects |= !written || has_nan(result);
+                self.meant.insert(*register);
+            }
+        }
+        objects
+    }
+}
+
 struct History {
     /// What each register held last.
     last: HashMap<Register, Made>,
@@ -213,7 +259,7 @@ fn describe(
         for register in &instruction.inputs {
             let Some(tensor) = registers.get(*register) else { continue };
             let name = names.get(register).map(|name| format!("`{name}` ")).unwrap_or_default();
-            operands.push(format!("{name}{}, {}", shape_text(tensor), range(tensor)));
+            operands.push(format!("{name}{}", summary(tensor)));
         }
     }
     Culprit {
@@ -223,23 +269,4 @@ fn describe(
         operands,
         input: None,
     }
-}
-
-/// `from -1.5 to 3`, with what is not finite counted.
-fn range(tensor: &Tensor) -> String {
-    let Ok(numbers) = numbers(tensor) else { return "unreadable".into() };
-    let finite: Vec<f64> = numbers.iter().copied().filter(|x| x.is_finite()).collect();
-    let least = finite.iter().copied().fold(f64::INFINITY, f64::min);
-    let most = finite.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let mut text = match finite.is_empty() {
-        true if numbers.is_empty() => "empty".into(),
-        true => "nothing finite".into(),
-        false if least == most => format!("all {}", crate::events::quantity(least)),
-        false => format!("from {} to {}", crate::events::quantity(least), crate::events::quantity(most)),
-    };
-    let others = numbers.len() - finite.len();
-    if others > 0 {
-        text += &format!(" ({others} not finite)");
-    }
-    text
 }

@@ -4,7 +4,7 @@ use super::{Args, Builtin};
 use crate::diagnostics::Code;
 use crate::elaborate::Elaborator;
 use crate::elaborate::value::{Leaf, Tensor, Tree, Value};
-use crate::graph::{Attrs, DType, Value as GraphValue};
+use crate::graph::{Attr, Attrs, DType, Value as GraphValue};
 use crate::ops;
 use crate::program::ClockField;
 use crate::syntax::{BinaryOp, Unit};
@@ -16,6 +16,12 @@ pub const ROWS: &[Builtin] = &[
         params: &["loss", "of"],
         doc: "the gradient of a scalar with respect to a tensor, a list or record of them, weights or a net",
         call: grad,
+    },
+    Builtin {
+        name: "debug",
+        params: &["x"],
+        doc: "x; each time it is computed, its type, range and count of what is not finite go to standard error",
+        call: debug,
     },
     Builtin {
         name: "copy",
@@ -63,6 +69,19 @@ pub const ROWS: &[Builtin] = &[
 
 fn stop(this: &mut Elaborator<'_>, args: &Args) -> Value {
     this.stop_value(args.value(0), args)
+}
+
+fn debug(this: &mut Elaborator<'_>, args: &Args) -> Value {
+    let Some(x) = this.tensor_arg(args, 0) else { return Value::Error };
+    let text = this.sources.text(args.span_of(0));
+    match this.apply(&ops::structure::DEBUG, &[x], Attrs::none().with("text", Attr::Text(text.into())), args.span) {
+        Ok(shown) => {
+            // Nobody need read it.
+            this.scope(shown.scope).watched.push(shown.value);
+            Value::Tensor(shown)
+        }
+        Err(mismatch) => this.fail_mismatch(*mismatch, args.span, &args.spans()),
+    }
 }
 
 impl Elaborator<'_> {

@@ -5,7 +5,8 @@ use crate::diagnostics::Code;
 use crate::elaborate::Elaborator;
 use crate::elaborate::operators::Meeting;
 use crate::elaborate::value::{Tensor, Value};
-use crate::graph::{Attrs, DType};
+use crate::graph::{Attr, Attrs, DType};
+use crate::kernels::special;
 use crate::ops::{Op, elementwise as op};
 
 macro_rules! unary {
@@ -25,6 +26,13 @@ pub const ROWS: &[Builtin] = &[
     unary!("cos", op::COS, f64::cos, "the cosine"),
     unary!("tanh", op::TANH, f64::tanh, "the hyperbolic tangent"),
     unary!("erf", op::ERF, erf, "the error function"),
+    unary!("lgamma", op::LGAMMA, special::lgamma, "the logarithm of the magnitude of the gamma function"),
+    Builtin {
+        name: "polygamma",
+        params: &["x", "order"],
+        doc: "the derivative of this order of the digamma function, which is order 0",
+        call: polygamma,
+    },
     unary!("floor", op::FLOOR, f64::floor, "rounded down"),
     unary!("ceil", op::CEIL, f64::ceil, "rounded up"),
     unary!("round", op::ROUND, f64::round_ties_even, "rounded to the nearest, halves to even"),
@@ -76,6 +84,14 @@ impl Elaborator<'_> {
         }
         let Some(tensor) = self.tensor_arg(args, 0) else { return Value::Error };
         self.elementwise(op, &[tensor], Meeting::Number, &args.spans(), args.span)
+    }
+}
+
+fn polygamma(this: &mut Elaborator<'_>, args: &Args) -> Value {
+    let (Some(x), Some(order)) = (this.float_arg(args, 0), this.int_arg(args, 1, 0)) else { return Value::Error };
+    match this.apply(&op::POLYGAMMA, &[x], Attrs::none().with("order", Attr::Int(order)), args.span) {
+        Ok(tensor) => Value::Tensor(tensor),
+        Err(mismatch) => this.fail_mismatch(*mismatch, args.span, &args.spans()),
     }
 }
 

@@ -7,6 +7,7 @@ mod later;
 mod learning;
 mod lists;
 mod math;
+mod matrices;
 mod reductions;
 mod shapes;
 
@@ -26,8 +27,8 @@ pub struct Builtin {
 }
 
 /// Every builtin, by family.
-fn families() -> [&'static [Builtin]; 7] {
-    [math::ROWS, reductions::ROWS, shapes::ROWS, lists::ROWS, images::ROWS, learning::ROWS, later::ROWS]
+fn families() -> [&'static [Builtin]; 8] {
+    [math::ROWS, matrices::ROWS, reductions::ROWS, shapes::ROWS, lists::ROWS, images::ROWS, learning::ROWS, later::ROWS]
 }
 
 pub fn find(name: &str) -> Option<&'static Builtin> {

@@ -75,7 +75,18 @@ pub const ROWS: &[Builtin] = &[
             None => Value::Error,
         },
     },
-    Builtin { name: "cumsum", params: &["x", "axis?"], doc: "running sums along `axis`", call: cumsum },
+    Builtin {
+        name: "cumsum",
+        params: &["x", "axis?"],
+        doc: "running sums along `axis`, the last by default",
+        call: |this, args| this.running(args, &reduce::CUMSUM),
+    },
+    Builtin {
+        name: "cumprod",
+        params: &["x", "axis?"],
+        doc: "running products along `axis`, the last by default",
+        call: |this, args| this.running(args, &reduce::CUMPROD),
+    },
 ];
 
 impl Elaborator<'_> {
@@ -293,18 +304,19 @@ impl Elaborator<'_> {
             Err(mismatch) => self.fail_mismatch(*mismatch, args.span, &args.spans()),
         }
     }
-}
 
-fn cumsum(this: &mut Elaborator<'_>, args: &Args) -> Value {
-    let Some(tensor) = this.tensor_arg(args, 0) else { return Value::Error };
-    let Some(axis) = this.int_arg(args, 1, -1) else { return Value::Error };
-    let rank = this.ty(tensor).rank();
-    if rank == 0 {
-        return this.fail(Code::ShapeMismatch, args.span_of(0), "running sums need an axis", "a single number");
-    }
-    let Some(axis) = this.axis_of(axis, rank, args.span) else { return Value::Error };
-    match this.apply(&reduce::CUMSUM, &[tensor], Attrs::none().with("axis", Attr::Int(axis as i64)), args.span) {
-        Ok(tensor) => Value::Tensor(tensor),
-        Err(mismatch) => this.fail_mismatch(*mismatch, args.span, &args.spans()),
+    fn running(&mut self, args: &Args, op: &'static Op) -> Value {
+        let Some(tensor) = self.tensor_arg(args, 0) else { return Value::Error };
+        let Some(axis) = self.int_arg(args, 1, -1) else { return Value::Error };
+        let rank = self.ty(tensor).rank();
+        if rank == 0 {
+            let headline = format!("`{}` needs an axis to run along", op.name);
+            return self.fail(Code::ShapeMismatch, args.span_of(0), headline, "a single number");
+        }
+        let Some(axis) = self.axis_of(axis, rank, args.span) else { return Value::Error };
+        match self.apply(op, &[tensor], Attrs::none().with("axis", Attr::Int(axis as i64)), args.span) {
+            Ok(tensor) => Value::Tensor(tensor),
+            Err(mismatch) => self.fail_mismatch(*mismatch, args.span, &args.spans()),
+        }
     }
 }

@@ -98,12 +98,6 @@ pub const ROWS: &[Builtin] = &[
         doc: "{ values, indices } of the k largest along the last axis",
         call: top_k,
     },
-    Builtin {
-        name: "eigh",
-        params: &["x"],
-        doc: "{ values, vectors } of a symmetric matrix, values ascending, vectors in columns",
-        call: eigh,
-    },
 ];
 
 fn tensor(result: Result<Tensor, Box<crate::ops::Mismatch>>, this: &mut Elaborator<'_>, args: &Args) -> Value {
@@ -505,15 +499,4 @@ fn top_k(this: &mut Elaborator<'_>, args: &Args) -> Value {
         tensor(result, this, args)
     });
     Value::record([("values".into(), values), ("indices".into(), indices)])
-}
-
-fn eigh(this: &mut Elaborator<'_>, args: &Args) -> Value {
-    let Some(x) = this.float_arg(args, 0) else { return Value::Error };
-    match this.apply(&ops::linalg::EIGH, &[x], Attrs::none(), args.span) {
-        Ok(values) => {
-            let vectors = Tensor { value: GraphValue { node: values.value.node, out: 1 }, ..values };
-            Value::record([("values".into(), Value::Tensor(values)), ("vectors".into(), Value::Tensor(vectors))])
-        }
-        Err(mismatch) => this.fail_mismatch(*mismatch, args.span, &args.spans()),
-    }
 }

@@ -28,7 +28,6 @@ fn what_cannot_run_yet_is_named_at_its_place() {
         ),
         ("data d(sigma: float) = digits()", "d"),
         ("train t(steps: 2, checkpoint: every 5 epochs) { log x = 1 }", "every 5 epochs"),
-        ("train t(steps: 2, precision: bf16) { log x = 1 }", "bf16"),
     ] {
         assert_eq!(fails(text, Code::NotYet), place, "{text}");
     }

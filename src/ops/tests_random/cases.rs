@@ -2,7 +2,7 @@
 
 use candle_core::{Device, Tensor};
 
-use super::super::tests::{size_attr, sizes};
+use super::super::tests::{attrs_of, size_attr, sizes};
 use super::super::*;
 use super::{Case, Random};
 use crate::graph::{Attr, DType, Size};
@@ -76,7 +76,7 @@ pub(super) fn case(op: &'static Op, random: &mut Random) -> Case {
             let axes = some_axes(random, shape.len());
             one(op, vec![random.tensor(&shape, range(op))], build::axes_attr(&axes))
         }
-        "cumsum" => {
+        "cumsum" | "cumprod" => {
             let (shape, axis) = with_axis(random);
             one(op, vec![random.tensor(&shape, ANY)], build::axis_attr(axis))
         }
@@ -85,9 +85,10 @@ pub(super) fn case(op: &'static Op, random: &mut Random) -> Case {
             let count = random.size(2, 4);
             one(op, (0..count).map(|_| random.tensor(&shape, ANY)).collect(), Attrs::none())
         }
-        "gradient" => {
+        "gradient" | "debug" => {
             let shape = random.shape(3);
-            one(op, vec![random.tensor(&shape, ANY)], Attrs::none().with("slot", Attr::Text("w".into())))
+            let name = op.attrs[0].0;
+            one(op, vec![random.tensor(&shape, ANY)], Attrs::none().with(name, Attr::Text("w".into())))
         }
         "reshape" | "permute" | "broadcast" | "slice" | "pad" | "concat" | "flip" => moved(op, random),
         "take" | "scatter_add" | "scatter_set" | "take_along" | "scatter_add_along" | "sort" => indexed(op, random),
@@ -98,7 +99,17 @@ pub(super) fn case(op: &'static Op, random: &mut Random) -> Case {
             let b = random.tensor(&[&batch[..], &[k, n]].concat(), ANY);
             one(op, vec![a, b], Attrs::none())
         }
-        "eigh" => eigen(op, random),
+        "cholesky" | "triangular_solve" | "solve" | "logdet" | "eigh" | "svd" => factored(op, random),
+        "fft" => {
+            let (shape, axis) = with_axis(random);
+            let parts = vec![random.tensor(&shape, ANY), random.tensor(&shape, ANY)];
+            let inverse = random.yes(0.5);
+            over(parts, |builder, x| {
+                let attrs = build::axis_attr(axis).with("inverse", Attr::Bool(inverse));
+                let re = builder.must(op, x, attrs);
+                vec![re, Value { node: re.node, out: 1 }]
+            })
+        }
         "conv2d" | "conv2d_input_gradient" | "conv2d_weight_gradient" => convolved(op, random),
         "max_pool2d" | "max_pool2d_gradient" | "sum_pool2d" | "sum_pool2d_gradient" => pooled(op, random),
         "warp" | "warp_gradient" | "crop_resize" | "crop_resize_gradient" => sampled(op, random),
@@ -124,7 +135,7 @@ fn each(op: &'static Op, random: &mut Random) -> Case {
         });
     }
     if operands(op) == 1 {
-        return one(op, vec![random.tensor(&shape, range(op))], Attrs::none());
+        return one(op, vec![random.tensor(&shape, range(op))], attrs_of(op));
     }
     let kept: [Vec<usize>; 2] = std::array::from_fn(|_| (0..shape.len()).filter(|_| random.yes(0.8)).collect());
     // All numbers of both sides at once, so that none are equal across them.
@@ -240,28 +251,41 @@ fn indexed(op: &'static Op, random: &mut Random) -> Case {
     }
 }
 
-/// Eigenvalues at least 1 apart; the squares of the vectors, which know no sign.
-fn eigen(op: &'static Op, random: &mut Random) -> Case {
+/// Matrices near a ladder on the diagonal, so that they are positive definite and their spectra have gaps of at least 1; of
+/// vectors, the squares, which know no sign.
+fn factored(op: &'static Op, random: &mut Random) -> Case {
     let n = random.size(1, 4);
     let batch: Vec<usize> = (0..random.size(0, 1)).map(|_| random.size(1, 2)).collect();
-    let x = random.tensor(&[&batch[..], &[n, n]].concat(), (-0.3, 0.3));
-    over(vec![x], |builder, x| {
-        let turned = builder.transpose(x[0]);
-        let sum = builder.add(x[0], turned);
-        let half = builder.scale(sum, 0.5);
-        let ladder: Vec<f64> =
-            (0..n * n).map(|at| if at % (n + 1) == 0 { 3.0 * (at / (n + 1)) as f64 } else { 0.0 }).collect();
-        let attrs = Attrs::none()
-            .with("values", Attr::Floats(ladder))
+    let columns = if op.name == "svd" { random.size(1, 4) } else { n };
+    let mut inputs = vec![random.tensor(&[&batch[..], &[n, columns]].concat(), (-0.3, 0.3))];
+    if op.name.ends_with("solve") {
+        let right = random.size(1, 3);
+        inputs.push(random.tensor(&[&batch[..], &[n, right]].concat(), ANY));
+    }
+    let attrs = match op.name {
+        "triangular_solve" => Attrs::none().with("upper", Attr::Bool(random.yes(0.5))),
+        _ => Attrs::none(),
+    };
+    over(inputs, |builder, x| {
+        let shape = builder.ty(x[0]).shape.to_vec();
+        let step = |at: usize| if at / columns == at % columns { 3.0 * (1 + at / columns) as f64 } else { 0.0 };
+        let ladder = Attrs::none()
+            .with("values", Attr::Floats((0..n * columns).map(step).collect()))
             .with("dtype", Attr::DType(DType::F64))
-            .with("shape", size_attr(&[n, n]));
-        let ladder = builder.must(&CONSTANT, &[], attrs);
-        let shape = builder.ty(half).shape.to_vec();
+            .with("shape", size_attr(&[n, columns]));
+        let ladder = builder.must(&CONSTANT, &[], ladder);
         let ladder = builder.broadcast(ladder, &shape, &[shape.len() - 2, shape.len() - 1]);
-        let matrix = builder.add(half, ladder);
-        let values = builder.must(op, &[matrix], Attrs::none());
-        let vectors = Value { node: values.node, out: 1 };
-        vec![values, builder.mul(vectors, vectors)]
+        let matrix = builder.add(x[0], ladder);
+        let operands: Vec<Value> = [matrix].into_iter().chain(x[1..].iter().copied()).collect();
+        let first = builder.must(op, &operands, attrs);
+        let results = builder.graph().node(first.node).types.len();
+        let result = |out: u16| Value { node: first.node, out };
+        let vectors = |builder: &mut Builder, out: u16| builder.mul(result(out), result(out));
+        match results {
+            1 => vec![first],
+            2 => vec![first, vectors(builder, 1)],
+            _ => vec![vectors(builder, 0), result(1), vectors(builder, 2)],
+        }
     })
 }
 
