@@ -14,6 +14,7 @@ pub mod passes;
 pub mod program;
 pub mod plan;
 pub mod kernels;
+pub mod lints;
 pub mod data;
 pub mod run;
 pub mod events;

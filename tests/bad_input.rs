@@ -190,7 +190,8 @@ fn each_fault_is_reported_once_and_with_a_remedy() {
         if starts("error[") != wanted {
             wrong.push(format!("{name}.txt has {} errors, the program makes {wanted} mistakes", starts("error[")));
         }
-        if starts("   help: ") != wanted {
+        // A lint may have seen it coming.
+        if starts("   help: ") != wanted + starts("warning[") {
             wrong.push(format!("{name}.txt has {} remedies for {wanted} mistakes", starts("   help: ")));
         }
         if !said.ends_with("exit code 1\n") && !said.ends_with("exit code 2\n") {

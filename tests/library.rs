@@ -1,4 +1,4 @@
-//! Every `test` block of the library, and of the papers' hand-computable values in `spec/papers/`.
+//! Every `test` block of the library, and of what can be computed by hand, in `spec/values/`.
 
 use std::path::PathBuf;
 
@@ -61,7 +61,7 @@ fn every_example_of_the_library_holds() {
 
 #[test]
 fn values_that_papers_give_hold() {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/spec/papers");
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/spec/values");
     let (mut count, mut broken) = (0, Vec::new());
     for entry in std::fs::read_dir(&folder).expect("the folder of values") {
         let path = entry.expect("an entry of the folder").path();

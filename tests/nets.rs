@@ -193,6 +193,61 @@ fn gpt2_is_that_of_hugging_face() {
     agree(GPT2S);
 }
 
+/// Ten steps of training, with the losses before each of them.
+#[derive(Deserialize)]
+struct Course {
+    case: String,
+    seed: u64,
+    #[serde(rename = "use")]
+    import: String,
+    net: String,
+    rate: f64,
+    losses: BTreeMap<String, Vec<f64>>,
+    inputs: Vec<Row>,
+    weights: Vec<Row>,
+}
+
+impl Course {
+    /// The losses in one precision, each of the language and of PyTorch.
+    fn run(&self, precision: &str) -> Vec<(f64, f64)> {
+        let seed = format!("{}/{}", self.case, self.seed);
+        let folder = tempfile::tempdir().expect("a folder for the weights");
+        let path = folder.path().join("weights.safetensors");
+        let filled = self.weights.iter().map(|row| (row.name().to_string(), row.filled(&seed, DType::F32)));
+        candle_core::safetensors::save(&filled.collect::<HashMap<_, _>>(), &path).expect("the weights are written");
+        let given: Vec<_> = self.inputs.iter().map(|row| (row.name(), row.filled(&seed, DType::F32))).collect();
+        let wanted = &self.losses[precision];
+        let mut lines = vec![
+            format!("use {}", self.import),
+            "use std.optim.sgd".into(),
+            "use std.loss.cross_entropy".into(),
+            format!("net f = {}", self.net),
+            format!("load f from \"{}\"", path.display()),
+        ];
+        for at in 0..wanted.len() {
+            let step = format!("minimize cross_entropy(f(x), label) over f using sgd({})", self.rate);
+            lines.push(format!("train s{at}(steps: 1, precision: {precision}) {{ {step} }}"));
+        }
+        let fields: Vec<String> = (0..wanted.len()).map(|at| format!("l{at}: s{at}.loss")).collect();
+        lines.push(format!("{{ {} }}", fields.join(", ")));
+        let got = eval_record(&lines.join("\n"), &given, DType::F32);
+        wanted.iter().enumerate().map(|(at, wanted)| (numbers(&got[&format!("l{at}")])[0], *wanted)).collect()
+    }
+}
+
+#[test]
+fn training_in_bf16_is_that_of_autocast() {
+    for name in ["resnet18_narrow", "vit_tiny_narrow"] {
+        let course: Course = fixture(&format!("precision/{name}.json"));
+        for (precision, bound) in [("f32", 5e-3), ("bf16", 0.02)] {
+            let losses = course.run(precision);
+            let off = losses.iter().map(|(got, wanted)| (got - wanted).abs() / wanted.abs()).fold(0.0, f64::max);
+            assert!(off < bound, "{name} in {precision} is off by {off:.4}: {losses:?}");
+        }
+        assert_ne!(course.run("bf16"), course.run("f32"), "{name} rounds nothing");
+    }
+}
+
 /// Without this, a fixture that no family lists would pass unseen.
 #[test]
 fn every_fixture_is_in_a_family_and_each_family_has_a_net_at_full_size() {

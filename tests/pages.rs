@@ -1,6 +1,6 @@
 //! The pages of the catalogue: each shows a program that raises its code, and one that raises nothing.
 //!
-//! In: `docs/errors/`. A block `ssl fails` is refused by the compiler, `ssl fails when run` by a run, and `ssl fails when
+//! In: `docs/errors/`. A block `ssl warns` is taken with just one warning, `ssl fails` is refused by the compiler, `ssl fails when run` by a run, and `ssl fails when
 //! run on cuda:0` by a run on that device; each with just the code of its page. A block `ssl works` runs to its end.
 
 mod support;
@@ -41,6 +41,10 @@ fn faults(code: Code) -> Vec<String> {
             "ssl fails" => {
                 fails += 1;
                 raises(code, compiled(&fence, folder.path()))
+            }
+            "ssl warns" => {
+                fails += 1;
+                raises(code, warned(&fence, folder.path()))
             }
             "ssl fails when run" => {
                 fails += 1;
@@ -85,6 +89,14 @@ fn compile(fence: &Fence, folder: &Path) -> Result<ssl::cli::Compiled, Raised> {
     let name = folder.join("main.ssl").display().to_string();
     let compiled = compile_text(&name, Some(folder.to_path_buf()), fence.text.clone(), Settings::default());
     compiled.map_err(|refused| refused.diagnostics.into_iter().map(|found| (found.code, found.headline)).collect())
+}
+
+/// What the compiler remarks about a program that it takes.
+fn warned(fence: &Fence, folder: &Path) -> Raised {
+    match compile(fence, folder) {
+        Ok(compiled) => compiled.warnings.into_iter().map(|found| (found.code, found.headline)).collect(),
+        Err(raised) => raised,
+    }
 }
 
 fn compiled(fence: &Fence, folder: &Path) -> Raised {
@@ -163,6 +175,7 @@ fn pages_of_runs_show_their_code() {
 #[test]
 fn pages_of_the_compiler_itself_show_their_code() {
     chapter("E07");
+    chapter("W08");
     chapter("E09");
 }
 

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use rayon::prelude::*;
+
 use super::{Inputs, Output, WRONG, compile};
 use crate::diagnostics::Diagnostic;
 
@@ -39,8 +41,8 @@ pub fn main(args: &Args, output: &Output) -> u8 {
 
 /// What the passes refuse, a run would refuse: a view that cannot work on a batch, an op without a gradient.
 fn passes(compiled: &super::Compiled) -> Result<(), Box<Diagnostic>> {
-    for stage in super::stages::stages(&compiled.elaborated.program) {
-        stage.compiled(&compiled.elaborated.program)?;
-    }
-    Ok(())
+    let program = &compiled.elaborated.program;
+    let refused: Vec<_> =
+        super::stages::stages(program).par_iter().map(|stage| stage.compiled(program).map(drop)).collect();
+    refused.into_iter().collect()
 }

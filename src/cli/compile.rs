@@ -7,7 +7,7 @@ use clap::Args;
 use crate::diagnostics::{Code, Diagnostic, Severity, nearest};
 use crate::elaborate::{self, Elaborated, Settings, elaborate};
 use crate::source::{Disk, SourceMap};
-use crate::{resolve, run};
+use crate::{lints, resolve, run};
 
 /// The file and what is set in it.
 #[derive(Args, Clone, Debug, Default)]
@@ -98,6 +98,7 @@ pub fn compile_text(
     if diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
         return Err(Refused { diagnostics, sources });
     }
+    diagnostics.extend(lints::run(&elaborated.program));
     Ok(Compiled { elaborated, sources, text, warnings: diagnostics })
 }
 

@@ -64,6 +64,12 @@ fn evaluate(args: &Args, output: &Output, sources: &mut SourceMap) -> Result<u8,
         (fault, code)
     };
     let given = args.inputs.iter().map(|text| input(text)).collect::<Result<Vec<_>, _>>().map_err(failed)?;
+    for (at, (name, _)) in given.iter().enumerate() {
+        if given[..at].iter().any(|(before, _)| before == name) {
+            let fault = Diagnostic::error(Code::DefinedTwice, format!("`--in {name}=…` is given twice"));
+            return Err((Box::new(fault.help("give each name one file")), WRONG));
+        }
+    }
     let float = if args.dtype == "f64" { DType::F64 } else { DType::F32 };
     let mut settings = Settings { float, ..Settings::default() };
     settings.given = given.iter().map(|(name, tensor)| (name.clone(), type_of(tensor, float))).collect();
@@ -113,6 +119,13 @@ fn input(text: &str) -> Result<(String, Tensor), Box<Diagnostic>> {
                 .help("write `--in name=file.npy`"),
         ));
     };
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) || !name.chars().all(is_word) {
+        return Err(Box::new(
+            Diagnostic::error(Code::BadValue, format!("`{name}` is no name that a program could use"))
+                .help("write `--in name=file.npy`"),
+        ));
+    }
     Ok((name.to_owned(), files::read_argument(file)?))
 }
 

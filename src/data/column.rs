@@ -16,6 +16,12 @@ macro_rules! each {
 }
 
 impl Column {
+    /// The elements in a shape of as many.
+    pub fn tensor(self, shape: &[usize]) -> candle_core::Result<candle_core::Tensor> {
+        let device = &candle_core::Device::Cpu;
+        each!(self, values => candle_core::Tensor::from_vec(values, shape, device))
+    }
+
     /// Zeros; none for element types that no source stores.
     pub(super) fn zeros(dtype: DType, count: usize) -> Result<Column, DataError> {
         match dtype {

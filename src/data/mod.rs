@@ -36,6 +36,7 @@ use std::sync::Arc;
 
 use crate::graph::DType;
 
+pub use npy::parse as read_npy;
 pub use open::open;
 pub use options::{OptionError, read_options};
 pub use sources::{SourceFn, source, sources};

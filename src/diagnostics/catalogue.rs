@@ -68,5 +68,11 @@ catalogue! {
     OutOfMemory         "E0603" "plan-does-not-fit"
     DeviceMissing       "E0604" "device-missing"
     NotYet              "E0701" "not-yet-executable"
+    NeverTrained        "W0801" "never-trained"
+    OwnTeacher          "W0802" "teacher-with-own-draw"
+    ComparedWithItself  "W0803" "compared-with-itself"
+    BothRepeated        "W0804" "both-sides-repeated"
+    NanBySelect         "W0805" "nan-through-select"
+    RootAtZero          "W0806" "root-at-zero"
     Internal            "E0901" "internal"
 }

@@ -205,7 +205,7 @@ impl Elaborator<'_> {
         if !self.bind_arguments(&template.name, &template.params, given, &env, span) {
             return Value::Error;
         }
-        let definition = Rc::new(Definition { template: template.clone(), env });
+        let definition = Rc::new(Definition { template: template.clone(), env, frozen: false });
         match template.kind {
             TemplateKind::Optimizer => {
                 self.optimizers += 1;

@@ -42,7 +42,7 @@ impl Elaborator<'_> {
         *count += 1;
         let parent = frame.instance;
         let id = self.child(parent, &key, InstanceKind::Module(definition.clone()), span);
-        Some(plain(id))
+        Some(Net { frozen: definition.frozen, ..plain(id) })
     }
 
     fn child(&mut self, parent: InstanceId, key: &Arc<str>, kind: InstanceKind, span: Span) -> InstanceId {
@@ -94,7 +94,9 @@ impl Elaborator<'_> {
     pub fn instantiate(&mut self, value: Value, path: &str, span: Span) -> Value {
         match self.default_template(value, span) {
             Value::Definition(definition) => {
-                Value::Net(plain(self.root(path, InstanceKind::Module(definition), None, span)))
+                let frozen = definition.frozen;
+                let instance = self.root(path, InstanceKind::Module(definition), None, span);
+                Value::Net(Net { frozen, ..plain(instance) })
             }
             Value::Chain(parts) => {
                 let parts = parts.iter().enumerate().map(|(at, part)| match part {
@@ -134,7 +136,9 @@ impl Elaborator<'_> {
         let key: Arc<str> = name.into();
         match value {
             Value::Definition(definition) if definition.template.kind == super::value::TemplateKind::Module => {
-                Value::Net(plain(self.child(parent, &key, InstanceKind::Module(definition), span)))
+                let frozen = definition.frozen;
+                let instance = self.child(parent, &key, InstanceKind::Module(definition), span);
+                Value::Net(Net { frozen, ..plain(instance) })
             }
             Value::Chain(parts) if parts.iter().any(|part| matches!(part, Value::Definition(_))) => {
                 let group = self.child(parent, &key, InstanceKind::Chain(Vec::new()), span);
@@ -343,22 +347,37 @@ impl Elaborator<'_> {
 
     /// `freeze(net)`: never learns, inference mode.
     pub fn freeze(&mut self, value: Value) -> Value {
-        self.map_nets(value, &mut |_, net| Value::Net(Net { frozen: true, ..net }))
+        self.map_parts(value, &mut |_, part| match part {
+            Value::Net(net) => Value::Net(Net { frozen: true, ..net }),
+            // `freeze(mlp([64]))`: what becomes a net later.
+            Value::Definition(definition) => {
+                let (template, env) = (definition.template.clone(), definition.env.clone());
+                Value::Definition(Rc::new(Definition { template, env, frozen: true }))
+            }
+            other => other,
+        })
     }
 
     fn map_nets(&mut self, value: Value, each: &mut dyn FnMut(&mut Self, Net) -> Value) -> Value {
+        self.map_parts(value, &mut |this, part| match part {
+            Value::Net(net) => each(this, net),
+            other => other,
+        })
+    }
+
+    /// A value with each part of its chains, lists and records replaced.
+    fn map_parts(&mut self, value: Value, each: &mut dyn FnMut(&mut Self, Value) -> Value) -> Value {
         match value {
-            Value::Net(net) => each(self, net),
             Value::Chain(parts) => {
-                Value::Chain(Rc::new(parts.iter().map(|part| self.map_nets(part.clone(), each)).collect()))
+                Value::Chain(Rc::new(parts.iter().map(|part| self.map_parts(part.clone(), each)).collect()))
             }
-            Value::List(items) => Value::list(items.iter().map(|item| self.map_nets(item.clone(), each)).collect()),
+            Value::List(items) => Value::list(items.iter().map(|item| self.map_parts(item.clone(), each)).collect()),
             Value::Record(record) => {
                 let fields: Record =
-                    record.iter().map(|(key, item)| (key.clone(), self.map_nets(item.clone(), each))).collect();
+                    record.iter().map(|(key, item)| (key.clone(), self.map_parts(item.clone(), each))).collect();
                 Value::Record(Rc::new(fields))
             }
-            other => other,
+            other => each(self, other),
         }
     }
 

@@ -532,7 +532,7 @@ impl Elaborator<'_> {
                 let (name, body) = (&function.name, function.body.clone());
                 let value = if function.inputs.is_empty() {
                     let template = template(TemplateKind::View, name, &[], &function.params, &function.result, body);
-                    Value::Definition(Rc::new(Definition { template, env: env.child() }))
+                    Value::Definition(Rc::new(Definition { template, env: env.child(), frozen: false }))
                 } else {
                     Value::Template(template(
                         TemplateKind::View,

@@ -130,6 +130,8 @@ pub struct Definition {
     pub template: Rc<Template>,
     /// Holds the settings.
     pub env: Env,
+    /// The net that it becomes never learns.
+    pub frozen: bool,
 }
 
 /// Something with weights, and how it is to be used.

@@ -43,7 +43,7 @@ impl Elaborator<'_> {
             body: std::sync::Arc::new(crate::syntax::Block { statements: Vec::new(), span: name.span }),
             env: env.clone(),
         };
-        Value::Definition(Rc::new(Definition { template: Rc::new(template), env }))
+        Value::Definition(Rc::new(Definition { template: Rc::new(template), env, frozen: false }))
     }
 
     /// Applies views one after the other: to a sample inside a view, to every row of a batch elsewhere.

@@ -120,7 +120,7 @@ pub fn logdet(x: &[Tensor]) -> Result<Vec<Tensor>> {
         let pivots: Vec<f64> = (0..n).map(|i| factors.U()[(i, i)]).collect();
         let turned = pivots.iter().filter(|pivot| **pivot < 0.0).count() + exchanges(factors.P().arrays().0);
         let size: f64 = pivots.iter().map(|pivot| pivot.abs().ln()).sum();
-        places[0][0] = if turned % 2 == 0 || size == f64::NEG_INFINITY { size } else { f64::NAN };
+        places[0][0] = if turned.is_multiple_of(2) || size == f64::NEG_INFINITY { size } else { f64::NAN };
         true
     })
 }

@@ -35,7 +35,7 @@ pub(super) fn run(subject: &Subject<'_>) -> Result<Rewritten, PassError> {
 }
 
 /// What makes two nodes equal.
-struct Expression {
+pub(crate) struct Expression {
     op: &'static Op,
     attrs: Attrs,
     operands: SmallVec<[Value; 4]>,
@@ -45,7 +45,7 @@ struct Expression {
 }
 
 impl Expression {
-    fn of(node: &Node, operands: &[Value]) -> Expression {
+    pub(crate) fn of(node: &Node, operands: &[Value]) -> Expression {
         Expression {
             op: node.op,
             attrs: node.attrs.clone(),

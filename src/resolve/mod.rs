@@ -8,10 +8,12 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
+use rayon::prelude::*;
 
 use crate::diagnostics::{Code, Diagnostic, nearest};
 use crate::source::{Files, SourceId, SourceMap, Span, library_file, library_files};
@@ -58,7 +60,9 @@ pub fn load(entry: SourceId, sources: &mut SourceMap, files: &dyn Files) -> (Mod
         by_name: IndexMap::new(),
         loading: Vec::new(),
         diagnostics: Vec::new(),
+        ahead: HashMap::new(),
     };
+    loader.read_ahead(entry);
     let prelude = loader.library("prelude.ssl");
     let entry = loader.module(entry);
     (Modules { modules: loader.modules, entry, prelude }, loader.diagnostics)
@@ -74,22 +78,48 @@ struct Loader<'a> {
     /// Files whose imports are being read, with the `use` that led there.
     loading: Vec<(usize, Option<Span>)>,
     diagnostics: Vec<Diagnostic>,
+    /// Library files by path that are parsed and not yet asked for.
+    ahead: HashMap<String, (SourceId, Parsed)>,
 }
+
+type Parsed = (File, Vec<Diagnostic>);
 
 impl Loader<'_> {
     fn module(&mut self, source: SourceId) -> usize {
         let text = self.sources.file(source).text.clone();
-        self.module_of(source, &text)
+        self.module_of(source, || parse(source, &text))
     }
 
-    /// A module from its text, or from what of it is to be read, each byte at its place.
-    fn module_of(&mut self, source: SourceId, read: &str) -> usize {
+    /// Parses the library files that a program will ask for, side by side: a small program spends most of its time on them.
+    /// What is not seen here is parsed when it is asked for.
+    fn read_ahead(&mut self, entry: SourceId) {
+        let mut texts = vec![self.sources.file(entry).text.clone()];
+        let mut wanted = vec!["prelude.ssl".to_string()];
+        while !texts.is_empty() {
+            wanted.extend(texts.iter().flat_map(|text| mentioned(text)));
+            let mut found = Vec::new();
+            for path in wanted.drain(..) {
+                let shown = format!("std/{path}");
+                let Some(text) = library_file(&path).filter(|_| shown != self.entry_name) else { continue };
+                if !self.ahead.contains_key(&path) && !found.iter().any(|(have, _, _)| *have == path) {
+                    found.push((path, text, self.sources.add(shown, None, text)));
+                }
+            }
+            let read: Vec<Parsed> =
+                found.par_iter().map(|(_, text, source)| parse(*source, &without_tests(text))).collect();
+            texts = found.iter().map(|(_, text, _)| Arc::from(*text)).collect();
+            self.ahead.extend(found.into_iter().zip(read).map(|((path, _, source), read)| (path, (source, read))));
+        }
+    }
+
+    /// A module from what `read` makes of its text.
+    fn module_of(&mut self, source: SourceId, read: impl FnOnce() -> Parsed) -> usize {
         let name = self.sources.file(source).name.clone();
         if let Some(at) = self.by_name.get(&name) {
             return *at;
         }
         let text = self.sources.file(source).text.clone();
-        let (file, found) = parse(source, read);
+        let (file, found) = read();
         self.diagnostics.extend(found);
         let at = self.modules.len();
         self.by_name.insert(name, at);
@@ -244,13 +274,16 @@ impl Loader<'_> {
         if let Some(at) = self.by_name.get(&shown) {
             return Some(*at);
         }
+        if let Some((source, parsed)) = self.ahead.remove(path) {
+            return Some(self.module_of(source, || parsed));
+        }
         let text = library_file(path)?;
         let source = self.sources.add(shown, None, text);
         // Its tests are read where it is the entry itself.
         Some(if self.sources.file(source).name == self.entry_name {
             self.module(source)
         } else {
-            self.module_of(source, &without_tests(text))
+            self.module_of(source, || parse(source, &without_tests(text)))
         })
     }
 
@@ -418,4 +451,24 @@ pub fn library_names() -> &'static [(String, String)] {
         names.extend(crate::data::sources().iter().map(|row| ("data".to_string(), row.name.to_string())));
         names
     })
+}
+
+/// Files of the library that the lines `use std.…` of a text may mean.
+fn mentioned(text: &str) -> Vec<String> {
+    let mut paths = Vec::new();
+    for line in text.lines() {
+        let Some(path) = line.strip_prefix("use std.") else { continue };
+        let (folder, names) = match path.split_once(".{") {
+            Some((folder, names)) => (folder, names.split(['}', '#']).next().unwrap_or_default()),
+            None => {
+                let path = path.split_whitespace().next().unwrap_or_default();
+                path.rsplit_once('.').unwrap_or((path, ""))
+            }
+        };
+        let folder = folder.replace('.', "/");
+        let own = names.split(',').filter_map(|name| name.split_whitespace().next());
+        paths.extend(own.map(|name| format!("{folder}/{name}.ssl")));
+        paths.push(format!("{folder}.ssl"));
+    }
+    paths
 }

@@ -371,13 +371,7 @@ pub fn data(looped: &Loop, error: DataError) -> Fault {
 
 /// Values of a field as a tensor of the element type that the step was compiled for.
 fn column_tensor(column: Column, dtype: DType, dims: &[usize]) -> candle_core::Result<Tensor> {
-    let device = &Device::Cpu;
-    let tensor = match column {
-        Column::U8(values) => Tensor::from_vec(values, dims, device),
-        Column::I64(values) => Tensor::from_vec(values, dims, device),
-        Column::F32(values) => Tensor::from_vec(values, dims, device),
-        Column::F64(values) => Tensor::from_vec(values, dims, device),
-    }?;
+    let tensor = column.tensor(dims)?;
     let want = crate::kernels::stored(dtype);
     if tensor.dtype() == want { Ok(tensor) } else { tensor.to_dtype(want) }
 }

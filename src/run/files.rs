@@ -34,46 +34,11 @@ pub fn read_tensor(path: &Path, name: &str) -> Result<Tensor, Fault> {
 /// An array written by `numpy.save`.
 pub fn read_npy(path: &Path) -> Result<Tensor, Fault> {
     let bytes = crate::source::read_bytes(path).map_err(|error| fault::read(path, &error))?;
-    check_npy(path, &bytes)?;
-    Tensor::read_npy(path)
-        .map_err(|error| corrupt(path, "is no whole npy file", &error).help("write it again with `numpy.save`").into())
-}
-
-/// Whether the file has as many bytes as its header asks for; a longer or shorter one is not what was written.
-fn check_npy(path: &Path, bytes: &[u8]) -> Result<(), Fault> {
-    let fail = |what: String| -> Fault {
-        let headline = format!("`{}` {what}", path.display());
-        Diagnostic::error(Code::FileCorrupt, headline).help("write it again with `numpy.save`").into()
-    };
-    if !bytes.starts_with(b"\x93NUMPY") {
-        return Err(fail("is no npy file: it does not begin with `\\x93NUMPY`".into()));
-    }
-    let length = |range: std::ops::Range<usize>| -> Option<usize> {
-        let bytes = bytes.get(range)?;
-        Some(bytes.iter().rev().fold(0, |number, byte| number << 8 | *byte as usize))
-    };
-    let (start, header) = match bytes.get(6) {
-        Some(1) => (10, length(8..10)),
-        _ => (12, length(8..12)),
-    };
-    let body = header.and_then(|header| bytes.len().checked_sub(start + header));
-    let (Some(header), Some(body)) = (header, body) else { return Err(fail("is cut within its header".into())) };
-    let header = String::from_utf8_lossy(&bytes[start..start + header]);
-    let shape = header.split_once('(').and_then(|(_, rest)| rest.split_once(')')).map(|(shape, _)| shape);
-    let sizes = shape.map(|shape| shape.split(',').map(str::trim).filter(|size| !size.is_empty()));
-    let count =
-        sizes.and_then(|mut sizes| sizes.try_fold(1usize, |product, size| product.checked_mul(size.parse().ok()?)));
-    let width = header
-        .split_once("descr")
-        .and_then(|(_, rest)| rest.split(['\'', '"']).nth(2))
-        .and_then(|kind| kind.get(2..)?.parse::<usize>().ok());
-    let Some(wanted) = count.zip(width).and_then(|(count, width)| count.checked_mul(width)) else {
-        return Err(fail("has no readable header".into()));
-    };
-    if body != wanted {
-        return Err(fail(format!("is cut or too long: its header asks for {wanted} bytes, {body} follow")));
-    }
-    Ok(())
+    let (shape, values) = crate::data::read_npy(path, &bytes).map_err(|error| {
+        let fault = Diagnostic::error(error.code, error.headline);
+        Box::new(error.help.into_iter().fold(fault, Diagnostic::help))
+    })?;
+    values.tensor(&shape).map_err(|error| fault::candle("an array could not be taken over", &error))
 }
 
 /// Reads `FILE.npy` or `FILE.safetensors:KEY`; without a key, the file's only tensor.

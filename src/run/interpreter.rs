@@ -300,8 +300,9 @@ impl Runtime<'_> {
             Ok((name.clone(), tensor.clone()))
         });
         let tensors = tensors.collect::<Result<Vec<_>, Fault>>()?;
+        let replaces = path.exists();
         files::write_safetensors(path, &tensors, &[])?;
-        let what = format!("{} tensors", tensors.len());
+        let what = format!("{} tensors{}", tensors.len(), if replaces { " over what stood there" } else { "" });
         self.say(Event::Saved { what, path: path.display().to_string() })
     }
 

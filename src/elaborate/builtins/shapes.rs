@@ -117,6 +117,10 @@ fn reshape(this: &mut Elaborator<'_>, args: &Args) -> Value {
     let open = list.iter().position(|item| matches!(item, Value::Int(-1)));
     let known: Vec<Value> = list.iter().filter(|item| !matches!(item, Value::Int(-1))).cloned().collect();
     let Some(mut sizes) = this.sizes_of(&Value::list(known), args.span_of(1)) else { return Value::Error };
+    if list.iter().filter(|item| matches!(item, Value::Int(-1))).count() > 1 {
+        let headline = "one size may be -1, here are several";
+        return this.fail(Code::BadValue, args.span_of(1), headline, "which is which cannot be told");
+    }
     if let Some(at) = open {
         let product = |sizes: &[Size]| sizes.iter().try_fold(Size::known(1), |p, size| p.mul(size)).ok();
         let rest = product(&ty.shape).zip(product(&sizes)).and_then(|(all, rest)| all.div_exact(&rest));

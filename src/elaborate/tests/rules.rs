@@ -328,6 +328,14 @@ fn an_if_that_the_run_decides_has_no_value() {
 }
 
 #[test]
+fn what_is_frozen_before_it_has_a_name_never_learns() {
+    let text = "use std.net.linear\nuse std.optim.sgd\nnet f = freeze(linear(3))\nnet g = linear(2)\n\
+                train t(steps: 1) { let y = g(f(ones(2, 4))); minimize mean(y^2) over f, g using sgd(0.1) }";
+    fails(text, Code::FrozenTrained);
+    holds(&text.replace("over f, g", "over g"));
+}
+
+#[test]
 fn a_constant_is_exact_or_refused() {
     fails("let x: int[2] = [9007199254740993, 1]", Code::SizeOverflow);
     holds(
