@@ -273,6 +273,8 @@ pub struct Step {
     pub guards: Vec<Guard>,
     /// To what the passes still have to round the operands of products.
     pub narrow: Option<Narrow>,
+    /// What the step's own calls of nets gave.
+    pub answers: Vec<Value>,
 }
 
 impl Step {

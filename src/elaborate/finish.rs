@@ -170,6 +170,7 @@ impl Elaborator<'_> {
             symbols,
             guards: std::mem::take(&mut scope.guards),
             narrow: scope.narrow,
+            answers: std::mem::take(&mut scope.answers),
             commits,
             graph: std::mem::take(&mut scope.builder).finish(std::mem::take(&mut scope.watched)),
         };

@@ -185,6 +185,9 @@ impl Elaborator<'_> {
         self.overrides.extend(overrides);
         let modules = std::mem::take(&mut self.module_stack);
         let value = self.call_instance(net.instance, &definition, given, span);
+        if let (true, Value::Tensor(answer)) = (modules.is_empty(), &value) {
+            self.scope(answer.scope).answers.push(answer.value);
+        }
         self.module_stack = modules;
         if overridden {
             self.overrides.pop();

@@ -58,6 +58,8 @@ pub struct Scope {
     pub batch_means: Vec<GraphValue>,
     /// Names of what was logged, measured or collected in vain.
     pub broken: Vec<Arc<str>>,
+    /// What nets gave that this scope itself called.
+    pub answers: Vec<GraphValue>,
     /// Values that are computed for the eye alone.
     pub watched: Vec<GraphValue>,
     /// Results read by later statements.
@@ -117,6 +119,7 @@ impl Scope {
             measures: Vec::new(),
             batch_means: Vec::new(),
             broken: Vec::new(),
+            answers: Vec::new(),
             watched: Vec::new(),
             yields: Vec::new(),
             feeds: Vec::new(),

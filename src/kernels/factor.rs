@@ -143,7 +143,7 @@ fn exchanges(order: &[usize]) -> usize {
 }
 
 /// The eigenvalues, ascending, and the eigenvectors, in columns, of `(x + x.T) / 2`, which are unique where the eigenvalues
-/// differ: their [`sign`] is fixed.
+/// differ: in each, the component of largest magnitude is positive.
 pub fn eigh(x: &[Tensor]) -> Result<Vec<Tensor>> {
     let (n, _, shape) = sizes(&x[0]);
     each(x, &[shape(&[n]), shape(&[n, n])], |x, places| {

@@ -1,7 +1,7 @@
 //! Warnings about programs that are right by the rules and hardly what was meant.
 //!
 //! In: an elaborated program. Out: warnings, each with a page of its own. Never here: an error, a name of a method or loss, a
-//! change of anything. A lint reads graphs, so that it finds its pattern however it was written down; one row of [`LINTS`]
+//! change of anything. A lint reads graphs, so that it finds its pattern however it was written down; one row of the table
 //! and a page are all that it takes.
 
 mod learned;

@@ -230,5 +230,6 @@ fn remap(step: Step, graph: Graph, values: &ValueMap) -> Step {
         symbols: step.symbols,
         guards: step.guards,
         narrow: step.narrow,
+        answers: step.answers.into_iter().filter_map(|value| values.get(value)).collect(),
     }
 }

@@ -24,7 +24,7 @@ use super::profile::Account;
 use super::stage::{Given, Prepared, bind_witnesses, check_memory, predicted};
 use super::trace::{Culprit, Guard, Source, all_finite, culprit, made_by};
 use super::watch::{self, Watch};
-use super::{host, memory, store};
+use super::{health, host, memory, store};
 
 /// Time between two events of progress.
 const PROGRESS: Duration = Duration::from_millis(200);
@@ -72,6 +72,8 @@ struct Tally<'a> {
     collected: Vec<Vec<Tensor>>,
     measures: Vec<Running<'a>>,
     watch: Watch,
+    /// The loss when the nets say nothing, until it has been told that the loss stays there.
+    silent: Option<f64>,
     accounts: BTreeMap<usize, (Arc<Plan>, Account)>,
     interrupted: bool,
 }
@@ -94,6 +96,7 @@ impl<'a> Tally<'a> {
             collected: vec![Vec::new(); step.collects.len()],
             measures: step.measures.iter().map(Running::new).collect(),
             watch: Watch::default(),
+            silent: None,
             accounts: BTreeMap::new(),
             interrupted: false,
         }
@@ -244,6 +247,10 @@ impl Runtime<'_> {
         };
         let mut registers = given.registers(compiled, plan, &batch.passed)?;
         let watching = self.watches(looped, step);
+        if watching && step == 0 {
+            let fresh = || given.registers(compiled, plan, &batch.passed).ok();
+            tally.silent = health::silent_loss(compiled, plan, &fresh, &self.device);
+        }
         if watching || self.options.check_finite {
             let suspect = self.observe(plan, &mut registers, watching, tally)?;
             if let Some(at) = suspect {
@@ -414,6 +421,7 @@ impl Runtime<'_> {
                 values: named(&mut tally.sums.iter().map(|sum| sum / steps)),
             };
             self.say(event)?;
+            self.say_if_silent(course, tally)?;
             tally.epoch_begun = Instant::now();
             (tally.epoch_rows, tally.epoch_steps) = (0, 0);
             tally.sums.fill(0.0);
@@ -429,6 +437,22 @@ impl Runtime<'_> {
                 seconds_left: tally.seconds_left(course.steps),
                 values: named(&mut tally.last.iter().copied()),
             })?;
+        }
+        Ok(())
+    }
+
+    /// Says, once, that the mean loss of an epoch is what it is when the nets say nothing.
+    fn say_if_silent(&mut self, course: &Course<'_>, tally: &mut Tally<'_>) -> Result<(), Fault> {
+        let at = course.said().logs.iter().position(|(name, _)| name == "loss");
+        let (Some(silent), Some(at)) = (tally.silent, at) else { return Ok(()) };
+        if health::is_near(tally.sums[at] / tally.epoch_steps as f64, silent) {
+            tally.silent = None;
+            let text = format!(
+                "the loss stays at {}, which it is when all outputs of the nets are equal: they have collapsed, or nothing \
+                 is learned",
+                crate::events::quantity(silent)
+            );
+            self.say(Event::Noticed { stage: course.looped.name.clone(), text })?;
         }
         Ok(())
     }

@@ -47,24 +47,24 @@ pub fn execute(
     account: Option<&mut Account>,
 ) -> Result<(), Failed> {
     match account {
-        None => run::<false>(program, registers, device, &mut |_, _, _| {}),
+        None => run::<false>(program, registers, device, &mut |_, _, _: &mut [Tensor]| {}),
         Some(account) => {
             account.instructions += program.instructions.len() as u64;
             account.runs += 1;
             let nanos = account.nanos(program.instructions.len());
-            run::<true>(program, registers, device, &mut |at, taken, _| nanos[at] += taken)
+            run::<true>(program, registers, device, &mut |at, taken, _: &mut [Tensor]| nanos[at] += taken)
         }
     }
 }
 
-/// The same, showing the results of each instruction before anything is freed.
+/// The same, showing the results of each instruction, which may be exchanged, before anything is freed.
 pub fn observe(
     program: &Program,
     registers: &mut Registers,
     device: &Device,
-    seen: &mut dyn FnMut(usize, &[Tensor]),
+    seen: &mut dyn FnMut(usize, &mut [Tensor]),
 ) -> Result<(), Failed> {
-    run::<false>(program, registers, device, &mut |at, _, results| seen(at, results))
+    run::<false>(program, registers, device, &mut |at, _, results: &mut [Tensor]| seen(at, results))
 }
 
 /// `seen` gets the place of each instruction, the nanoseconds of its kernel where `TIMED`, and its results.
@@ -72,7 +72,7 @@ fn run<const TIMED: bool>(
     program: &Program,
     registers: &mut Registers,
     device: &Device,
-    seen: &mut impl FnMut(usize, u64, &[Tensor]),
+    seen: &mut impl FnMut(usize, u64, &mut [Tensor]),
 ) -> Result<(), Failed> {
     // One vector for all calls: what an instruction costs besides its kernel is a few reference counts.
     let mut inputs: Vec<Tensor> = Vec::with_capacity(8);
@@ -85,7 +85,7 @@ fn run<const TIMED: bool>(
         }
         let call = Call { attrs: &instruction.attrs, inputs: &inputs, results: &instruction.results, device };
         let begun = TIMED.then(Instant::now);
-        let results = (instruction.op.kernel)(&call).map_err(|error| Failed { at, error })?;
+        let mut results = (instruction.op.kernel)(&call).map_err(|error| Failed { at, error })?;
         let taken = begun.map_or(0, |begun| begun.elapsed().as_nanos() as u64);
         if results.len() != instruction.outputs.len() {
             let error = candle_core::Error::Msg(format!(
@@ -101,7 +101,7 @@ fn run<const TIMED: bool>(
             "`{}` gave a result of another shape than its type says",
             instruction.op.name
         );
-        seen(at, taken, &results);
+        seen(at, taken, &mut results);
         inputs.clear();
         for (register, result) in instruction.outputs.iter().zip(results) {
             registers.0[register.0 as usize] = Some(result);

@@ -9,6 +9,7 @@ mod executor;
 mod fault;
 pub mod files;
 mod folder;
+mod health;
 mod host;
 mod interpreter;
 mod key;

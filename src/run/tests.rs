@@ -368,3 +368,76 @@ fn a_step_read_from_text_gives_the_same_bits() {
     assert!(have.len() >= 3);
     assert_eq!(have, results(&read));
 }
+
+fn notices(events: &[Event]) -> Vec<String> {
+    let text = |event: &Event| match event {
+        Event::Noticed { text, .. } => Some(text.clone()),
+        _ => None,
+    };
+    events.iter().filter_map(text).collect()
+}
+
+#[test]
+fn a_loss_where_equal_outputs_put_it_is_named_whatever_it_is_called() {
+    let program = |start: &str, rate: &str| {
+        format!(
+            "
+use std.optim.sgd
+module scores() (x: [n, d]) -> [n, 10] {{
+  weight w: [d, 10] {start}
+  x @ w
+}}
+data digits = digits()
+net f = scores()
+train fit(epochs: 2) for {{ image, label }} in digits.train.batches(100) {{
+  let s = f(reshape(image, [len(image), 64]))
+  minimize mean(log(sum(exp(s), axis: 1)) - sum(s * one_hot(label, 10), axis: 1)) using sgd({rate})
+}}"
+        )
+    };
+    let (_, events, _) = run_text(&program("= 0.0", "0.0"), &RunOptions::default());
+    let said = notices(&events);
+    assert!(said[0].starts_with("`f.w` did not change"), "{said:?}");
+    assert!(said[1].starts_with("the loss stays at 2.303, which"), "{said:?}");
+    let (_, events, _) = run_text(&program("~ normal(0, 0.01)", "0.1"), &RunOptions::default());
+    assert_eq!(notices(&events), Vec::<String>::new());
+}
+
+#[test]
+fn weights_without_a_gradient_are_named_and_scaling_helps_short_floats() {
+    let program = |scale: &str| {
+        format!(
+            "
+use std.net.linear
+use std.optim.sgd
+data digits = digits()
+net f = linear(10)
+train fit(steps: 6, precision: f16{scale}) for {{ image }} in digits.train.batches(10) {{
+  minimize 1e-9 * mean(f(reshape(image, [len(image), 64]))^2) using sgd(1e6)
+}}"
+        )
+    };
+    let (_, events, _) = run_text(&program(", loss_scale: 1"), &RunOptions::default());
+    let said = notices(&events);
+    assert!(said[0].starts_with("the gradient of `f.weight` was exactly 0 in the first 5 steps"), "{said:?}");
+    let (_, events, _) = run_text(&program(""), &RunOptions::default());
+    assert_eq!(notices(&events), Vec::<String>::new());
+}
+
+#[test]
+fn checking_every_result_stops_where_a_step_alone_would_go_on() {
+    let text = "
+use std.net.linear
+use std.optim.sgd
+data digits = digits()
+net f = linear(2)
+train fit(steps: 2) for { image } in digits.train.batches(50) {
+  let y = f(reshape(image, [len(image), 64]))
+  let bad = log(y - y - 1.0)
+  minimize mean(select(bad > 0.0, y, y^2)) using sgd(0.1)
+}";
+    assert!(run_text(text, &RunOptions::default()).0.is_ok());
+    let options = RunOptions { check_finite: true, ..RunOptions::default() };
+    let fault = run_text(text, &options).0.err().expect("a logarithm of a negative number");
+    assert!(fault.headline.contains("gave NaN in step 0 of `fit`"), "{}", fault.headline);
+}
