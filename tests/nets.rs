@@ -7,7 +7,7 @@
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Tensor};
 use serde::Deserialize;
@@ -60,6 +60,14 @@ impl Row {
     }
 }
 
+/// The weights of a case as a file in a folder.
+fn written(weights: &[Row], seed: &str, dtype: DType, folder: &Path) -> PathBuf {
+    let path = folder.join("weights.safetensors");
+    let filled = weights.iter().map(|row| (row.name().to_string(), row.filled(seed, dtype)));
+    candle_core::safetensors::save(&filled.collect::<HashMap<_, _>>(), &path).expect("the weights are written");
+    path
+}
+
 impl Case {
     fn seed(&self) -> String {
         format!("{}/{}", self.case, self.seed)
@@ -92,9 +100,7 @@ impl Case {
     fn faults(&self, dtype: DType) -> Vec<String> {
         let seed = self.seed();
         let folder = tempfile::tempdir().expect("a folder for the weights");
-        let path = folder.path().join("weights.safetensors");
-        let filled = self.weights.iter().map(|row| (row.name().to_string(), row.filled(&seed, dtype)));
-        candle_core::safetensors::save(&filled.collect::<HashMap<_, _>>(), &path).expect("the weights are written");
+        let path = written(&self.weights, &seed, dtype, folder.path());
         let given: Vec<_> = self.inputs.iter().map(|row| (row.name(), row.filled(&seed, dtype))).collect();
         let mut faults = Vec::new();
         for (mode, output) in &self.output {
@@ -212,9 +218,7 @@ impl Course {
     fn run(&self, precision: &str) -> Vec<(f64, f64)> {
         let seed = format!("{}/{}", self.case, self.seed);
         let folder = tempfile::tempdir().expect("a folder for the weights");
-        let path = folder.path().join("weights.safetensors");
-        let filled = self.weights.iter().map(|row| (row.name().to_string(), row.filled(&seed, DType::F32)));
-        candle_core::safetensors::save(&filled.collect::<HashMap<_, _>>(), &path).expect("the weights are written");
+        let path = written(&self.weights, &seed, DType::F32, folder.path());
         let given: Vec<_> = self.inputs.iter().map(|row| (row.name(), row.filled(&seed, DType::F32))).collect();
         let wanted = &self.losses[precision];
         let mut lines = vec![

@@ -130,7 +130,10 @@ impl Elaborator<'_> {
     pub fn flow_statement(&mut self, statement: &Statement, env: &Env) -> Value {
         match &statement.kind {
             StatementKind::Loop { word, name, options, clock, sources, body } => {
+                // What the loop says of its precision ends with it.
+                let around = (self.narrow, self.loss_scale);
                 self.loop_statement(*word, name, options, clock.as_ref(), sources, body, statement.span, env);
+                (self.narrow, self.loss_scale) = around;
             }
             StatementKind::Sweep { name, axes, body } => self.sweep(name, axes, body, env),
             StatementKind::Repeat { count, index, body } => self.repeat(count.as_ref(), index.as_ref(), body, env),

@@ -93,23 +93,6 @@ impl Elaborator<'_> {
             );
             return;
         }
-        let around = (self.narrow, self.loss_scale);
-        self.loop_inside(word, name, options, clock, sources, body, span, env);
-        (self.narrow, self.loss_scale) = around;
-    }
-
-    #[allow(clippy::too_many_arguments)]
-    fn loop_inside(
-        &mut self,
-        word: LoopWord,
-        name: &Name,
-        options: &[Argument],
-        clock: Option<&Name>,
-        sources: &[LoopSource],
-        body: &Block,
-        span: Span,
-        env: &Env,
-    ) {
         let kind = if word == LoopWord::Train { LoopKind::Train } else { LoopKind::Pass };
         let options = self.loop_options(options, env);
         self.training_loop = kind == LoopKind::Train;

@@ -1,7 +1,8 @@
 //! From an elaborated step to the step that is planned: a list of functions from graph to graph.
 //!
 //! In: a step with `map_rows` and `grad` nodes. Out: a step of primitives that computes the same numbers with fewer
-//! nodes. Never here: a rewrite that changes a floating point result unasked (`precision` is asked for), a decision about order, memory or devices.
+//! nodes. Never here: a rewrite that changes a floating point result unasked (`precision` is asked for), a decision about
+//! order, memory or devices.
 
 mod drop_unused;
 mod fold_constants;
