@@ -4,9 +4,11 @@
 //! not match, the one name below which they do is found.
 
 use std::collections::{HashMap, HashSet};
+use std::io::{BufReader, Cursor, Read};
 use std::path::{Path, PathBuf};
 
-use candle_core::{Tensor, pickle};
+use candle_core::pickle::{self, Object};
+use candle_core::{Device, Tensor};
 
 use super::fault::{self, Fault};
 use super::{files, store, trace};
@@ -15,8 +17,6 @@ use crate::graph::Type;
 
 /// Names that one message shows.
 const SHOWN: usize = 8;
-/// Where training programs of the field keep the weights of a checkpoint among other things.
-const KEYS: [&str; 4] = ["state_dict", "model_state_dict", "model", "teacher"];
 
 /// What of a file a net takes.
 pub struct Found {
@@ -53,13 +53,16 @@ impl Found {
 /// types. Everything that is missing or of another size is told at once.
 pub fn find(path: &Path, wanted: &[(&str, &Type)]) -> Result<Found, Fault> {
     let (file, below) = split(path);
-    let tensors = read(&file, below.as_deref())?;
+    let (tensors, unread) = read(&file)?;
     let below = prefix(&file, below, &tensors, wanted)?;
     let mut faults = Faults::default();
     let mut found = Vec::new();
     for (name, ty) in wanted {
         match tensors.get(&format!("{below}{name}")) {
-            None => faults.missing.push((*name).to_string()),
+            None => match unread.get(&format!("{below}{name}")) {
+                Some(why) => return Err(unreadable(&file, format_args!("holds a `{name}` that is not read: {why}"))),
+                None => faults.missing.push((*name).to_string()),
+            },
             Some(tensor) => match store::fits(name, tensor, ty) {
                 Err(fault) => faults.unfit.push(fault),
                 Ok(()) => found.push(checked(&file, name, tensor, ty)?),
@@ -142,10 +145,12 @@ fn checked(file: &Path, name: &str, tensor: &Tensor, ty: &Type) -> Result<Tensor
         let kind = if ty.dtype.is_float() { "whole numbers" } else { "floats" };
         return Err(refused(format!("holds {kind} in `{name}`, which is {ty}"), "write it with the type of the net"));
     }
-    if !trace::all_finite(tensor).map_err(|error| fault::candle("a weight could not be read", &error))? {
+    // A number may be too large for the net's type.
+    let tensor = store::cast(tensor, ty.dtype)?;
+    if !trace::all_finite(&tensor).map_err(|error| fault::candle("a weight could not be read", &error))? {
         return Err(refused(format!("holds NaN or an infinity in `{name}`"), "take a file that was saved before that"));
     }
-    store::cast(tensor, ty.dtype)
+    Ok(tensor)
 }
 
 /// What stands before the names: as given, nothing, or else the one name below which most of them are.
@@ -157,8 +162,21 @@ fn prefix(
 ) -> Result<String, Fault> {
     let matches =
         |below: &str| wanted.iter().filter(|(name, _)| tensors.contains_key(&format!("{below}{name}"))).count();
-    if let Some(below) = given.filter(|below| tensors.keys().any(|name| name.starts_with(&dotted(below)))) {
-        return Ok(dotted(&below));
+    if let Some(below) = given {
+        if tensors.keys().any(|name| name.starts_with(&dotted(&below))) {
+            return Ok(dotted(&below));
+        }
+        let mut tops: Vec<String> =
+            tensors.keys().filter_map(|name| name.split_once('.')).map(|(top, _)| top.to_string()).collect();
+        tops.sort();
+        tops.dedup();
+        let help = match nearest(&below, tops.iter().map(String::as_str)) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None if tops.is_empty() => format!("leave out `:{below}`"),
+            None => format!("leave out `:{below}`, or take one of {}", listed(&tops)),
+        };
+        let headline = format!("`{}` has nothing below `{below}`", file.display());
+        return Err(Box::new(Diagnostic::error(Code::FileWrongSize, headline).help(help)));
     }
     if matches("") > 0 || wanted.is_empty() {
         return Ok(String::new());
@@ -201,41 +219,110 @@ fn is_pickle(path: &Path) -> bool {
     path.extension().is_some_and(|ending| ["pth", "pt", "bin", "ckpt"].iter().any(|known| ending == *known))
 }
 
-fn read(file: &Path, key: Option<&str>) -> Result<HashMap<String, Tensor>, Fault> {
+/// Tensors by name, and of those that are not read, why.
+type Contents = (HashMap<String, Tensor>, HashMap<String, String>);
+
+fn read(file: &Path) -> Result<Contents, Fault> {
     if !is_pickle(file) {
-        return files::read_safetensors(file);
+        return Ok((files::read_safetensors(file)?, HashMap::new()));
     }
-    // The reader of archives says little about a file that is not there.
-    crate::source::read_bytes(file).map_err(|error| fault::read(file, &error))?;
-    let keys = [None].into_iter().chain(key.map(Some)).chain(KEYS.map(Some));
-    let mut refused = None;
-    for key in keys {
-        match state_dict(file, key) {
-            Ok(tensors) if !tensors.is_empty() => return Ok(tensors),
-            Ok(_) => {}
-            Err(error) => refused = refused.or(Some(error.to_string())),
-        }
+    let bytes = crate::source::read_bytes(file).map_err(|error| fault::read(file, &error))?;
+    if !bytes.starts_with(b"PK") {
+        return Err(unreadable(file, format_args!("is no archive of `torch.save`, or of a version before 1.6")));
     }
-    let reason = refused.unwrap_or_else(|| "no tensor in it".into());
-    let reason = reason.lines().next().unwrap_or_default();
-    Err(Diagnostic::error(Code::FileCorrupt, format!("`{}` is no readable state dict: {reason}", file.display()))
-        .help("write it with `torch.save(net.state_dict(), FILE)`, or as .safetensors")
-        .into())
+    let contents = state_dict(&bytes).map_err(|error| {
+        let text = error.to_string();
+        unreadable(file, format_args!("is no whole archive of `torch.save`: {}", text.lines().next().unwrap_or("")))
+    })?;
+    if contents.0.is_empty() && contents.1.is_empty() {
+        return Err(unreadable(file, format_args!("holds no tensor under a name")));
+    }
+    Ok(contents)
 }
 
-/// The tensors of a dictionary that PyTorch wrote, or of the dictionary at `key` in it.
-fn state_dict(file: &Path, key: Option<&str>) -> candle_core::Result<HashMap<String, Tensor>> {
-    let archive = pickle::PthTensors::new(file, key)?;
-    let mut tensors = HashMap::new();
-    for (name, info) in archive.tensor_infos() {
-        if info.layout.start_offset() > 0 {
-            candle_core::bail!("`{name}` is a part of another tensor; save a `.clone()` of it");
-        }
-        if let Some(tensor) = archive.get(name)? {
-            tensors.insert(name.clone(), tensor);
+fn unreadable(file: &Path, what: std::fmt::Arguments<'_>) -> Fault {
+    Diagnostic::error(Code::FileCorrupt, format!("`{}` {what}", file.display()))
+        .help("write it with `torch.save(net.state_dict(), FILE)`, or as .safetensors")
+        .into()
+}
+
+/// The tensors of what PyTorch wrote, those of dictionaries in dictionaries by all their keys, with dots between.
+fn state_dict(bytes: &[u8]) -> candle_core::Result<Contents> {
+    let mut archive = zip::ZipArchive::new(Cursor::new(bytes)).map_err(candle_core::Error::wrap)?;
+    let names: Vec<String> = archive
+        .file_names()
+        .map(|name| name.map(|name| name.into_owned()))
+        .collect::<Result<_, _>>()
+        .map_err(candle_core::Error::wrap)?;
+    let (mut tensors, mut unread) = (HashMap::new(), HashMap::new());
+    for name in names.iter().filter(|name| name.ends_with("data.pkl")) {
+        let folder = PathBuf::from(name.trim_end_matches(".pkl"));
+        let mut stack = pickle::Stack::empty();
+        let file = archive.by_name(name).map_err(candle_core::Error::wrap)?;
+        stack.read_loop(&mut BufReader::new(file))?;
+        let mut leaves = Vec::new();
+        gather("", stack.finalize()?, &mut leaves);
+        for (name, object) in leaves {
+            match object.into_tensor_info(Object::Unicode(name.clone()), &folder) {
+                Ok(Some(info)) => {
+                    let mut storage = Vec::new();
+                    let mut file = archive.by_name(&info.path).map_err(candle_core::Error::wrap)?;
+                    file.read_to_end(&mut storage)?;
+                    tensors.insert(name, of_storage(&storage, &info)?);
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    let text = error.to_string();
+                    unread.insert(name, text.lines().next().unwrap_or_default().to_string());
+                }
+            }
         }
     }
-    Ok(tensors)
+    Ok((tensors, unread))
+}
+
+/// Everything at the ends of dictionaries, with its keys.
+fn gather(below: &str, object: Object, leaves: &mut Vec<(String, Object)>) {
+    let entries = match object {
+        Object::Dict(entries) => entries,
+        // An ordered dictionary with attributes of its own.
+        Object::Build { callable, .. } if matches!(*callable, Object::Dict(_)) => {
+            return gather(below, *callable, leaves);
+        }
+        other => {
+            if !below.is_empty() {
+                leaves.push((below.to_string(), other));
+            }
+            return;
+        }
+    };
+    for (key, value) in entries {
+        if let Object::Unicode(key) = key {
+            gather(&if below.is_empty() { key } else { format!("{below}.{key}") }, value, leaves);
+        }
+    }
+}
+
+/// A tensor from its part of a storage, which it may read in steps of any length.
+fn of_storage(storage: &[u8], info: &pickle::TensorInfo) -> candle_core::Result<Tensor> {
+    let (dims, strides) = (info.layout.dims(), info.layout.stride());
+    let width = info.dtype.size_in_bytes();
+    let count: usize = dims.iter().product();
+    let mut bytes = Vec::with_capacity(count * width);
+    for at in 0..count {
+        let (mut rest, mut place) = (at, 0);
+        for (size, stride) in dims.iter().zip(strides).rev() {
+            place += rest % size * stride;
+            rest /= size;
+        }
+        // Candle keeps where a part begins in bytes, its strides in elements.
+        let start = info.layout.start_offset() + place * width;
+        match storage.get(start..start + width) {
+            Some(element) => bytes.extend_from_slice(element),
+            None => candle_core::bail!("`{}` reads beyond its storage", info.name),
+        }
+    }
+    Tensor::from_raw_buffer(&bytes, info.dtype, dims, &Device::Cpu)
 }
 
 #[cfg(test)]
@@ -276,7 +363,7 @@ mod tests {
 
     #[test]
     fn the_name_below_which_a_net_lies_is_found_or_asked_for() {
-        assert_eq!(found("checkpoint.pth", LINEAR).unwrap().summary(), "2 tensors below `module.encoder.`");
+        assert_eq!(found("checkpoint.pth", LINEAR).unwrap().summary(), "2 tensors below `state_dict.module.encoder.`");
         assert_eq!(found("twice.pth:key", LINEAR).unwrap().below, "key.");
         assert_eq!(
             refused("twice.pth", LINEAR),
@@ -295,7 +382,19 @@ mod tests {
     }
 
     #[test]
-    fn a_part_of_another_tensor_is_refused() {
-        assert!(refused("shared.pth", LINEAR).contains("is a part of another tensor"));
+    fn parts_of_another_tensor_are_read() {
+        let found = found("shared.pth", LINEAR).unwrap();
+        assert_eq!(numbers(&found), [vec![2.0, 3.0, 4.0, 5.0, 6.0, 7.0], vec![0.0, 1.0]]);
+        let found = super::tests::found("strided.pth", LINEAR).unwrap();
+        assert_eq!(numbers(&found), [vec![0.0, 2.0, 4.0, 6.0, 8.0, 10.0], vec![0.5, 0.5]]);
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused() {
+        assert_eq!(refused("alone.pth:zzz", LINEAR), "`alone.pth` has nothing below `zzz`: leave out `:zzz`");
+        assert!(refused("copies.pth", LINEAR).starts_with("`copies.pth` holds this net twice, below `model.`"));
+        let int = refused("int.pth", LINEAR);
+        assert!(int.starts_with("`int.pth` holds a `weight` that is not read: unsupported storage type"), "{int}");
+        assert!(refused("huge.pth", LINEAR).starts_with("`huge.pth` holds NaN or an infinity in `weight`"));
     }
 }
