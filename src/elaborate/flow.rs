@@ -158,6 +158,12 @@ impl Elaborator<'_> {
             self.wrong_kind(&net, "a net or a state", value.span);
             return;
         }
+        if save && !file.ends_with(".safetensors") {
+            let headline = format!("`{file}` is no .safetensors file, which is what `save` writes");
+            let help = format!("write `\"{}.safetensors\"`", file.rsplit_once('.').map_or(&*file, |(stem, _)| stem));
+            self.fail_help(Code::BadValue, path.span, headline, "not its ending", help);
+            return;
+        }
         self.end_compute();
         let path = file.to_string();
         self.push_draft(if save {
