@@ -134,8 +134,19 @@ impl Elaborator<'_> {
 
     /// The `option`s of the entry file, which hold before its first line. One on the command line wins.
     pub fn options(&mut self, statements: &[Statement]) {
+        let mut earlier: Vec<&crate::syntax::Name> = Vec::new();
         for statement in statements {
             let StatementKind::Option { name, value } = &statement.kind else { continue };
+            if let Some(first) = earlier.iter().find(|first| first.text == name.text) {
+                self.diagnostics.push(
+                    Diagnostic::error(Code::DefinedTwice, format!("the option `{}` is given twice", name.text))
+                        .label(name.span, "again here")
+                        .label(first.span, "first here")
+                        .help("keep one of them"),
+                );
+                continue;
+            }
+            earlier.push(name);
             match (&*name.text, &value.kind) {
                 ("precision", ExprKind::Name(word)) if &**word == "f64" => self.float = DType::F64,
                 ("precision", _) => self.narrow = self.precision(value),
