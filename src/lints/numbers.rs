@@ -10,6 +10,9 @@ use crate::ops::reduce::SUM;
 use crate::ops::shape::{BROADCAST, RESHAPE};
 use crate::program::{Input, Program};
 
+/// Up to here a threshold is one that keeps something from 0.
+const NEAR_ZERO: f64 = 0.01;
+
 /// A difference of equal values on the way to a loss: a student that is its own target.
 pub fn compared_with_itself(_: &Program, seen: &Seen<'_>) -> Vec<Finding> {
     let differences = seen.graph.nodes().filter(|(id, node)| node.op == &SUB && seen.is_learned(*id));
@@ -93,6 +96,10 @@ fn compared(seen: &Seen<'_>, condition: Value) -> Vec<Value> {
     let compares: [&Op; 6] = [&LT, &LE, &GT, &GE, &EQ, &NE];
     let node = seen.graph.node(bare(seen, condition).node);
     if compares.contains(&node.op) {
+        // A threshold far above 0 keeps nothing from 0.
+        if node.operands.iter().any(|side| constant(seen, *side).is_some_and(|bound| bound > NEAR_ZERO)) {
+            return Vec::new();
+        }
         return node.operands.iter().map(|side| bare(seen, *side)).collect();
     }
     if node.op == &NOT || node.op == &AND || node.op == &OR {
@@ -172,8 +179,17 @@ fn is_sum_of_squares(seen: &Seen<'_>, value: Value) -> bool {
         return false;
     }
     let squared = seen.graph.node(node.operands[0].node);
+    if squared.operands.first().is_some_and(|side| is_positive(seen, *side)) {
+        return false;
+    }
     squared.op == &MUL && seen.equal(squared.operands[0], squared.operands[1])
         || squared.op == &POW && constant(seen, squared.operands[1]) == Some(2.0)
+}
+
+/// Exponentials, and their shares of something.
+fn is_positive(seen: &Seen<'_>, value: Value) -> bool {
+    let node = seen.graph.node(bare(seen, value).node);
+    node.op == &EXP || node.op == &DIV && is_positive(seen, node.operands[0])
 }
 
 /// The one number that a value holds everywhere, if it is known.
