@@ -26,7 +26,7 @@ pub struct Args {
     /// Time every kernel: the overhead of steps, and tables by op and by source line.
     #[arg(long)]
     profile: bool,
-    /// Look at every result of every op, and stop at the first that is NaN or infinite. Takes about a fifth longer.
+    /// Look at every result in every step, and stop at the first that is NaN or infinite. Takes about a fifth longer.
     #[arg(long)]
     check_finite: bool,
     /// Print the report and nothing else.
