@@ -54,6 +54,17 @@ pub fn map_into<T: Copy, U>(x: &[T], out: &mut [MaybeUninit<U>], f: impl Fn(T) -
     map_loop(x, out, f)
 }
 
+/// `f` of every pair of elements, written to places of the same number.
+#[inline(always)]
+pub fn zip_into<T: Copy, S: Copy, U>(a: &[T], b: &[S], out: &mut [MaybeUninit<U>], f: impl Fn(T, S) -> U) {
+    #[cfg(target_arch = "x86_64")]
+    if avx2() {
+        // SAFETY: the processor has the feature that the function is compiled for.
+        return unsafe { zip_avx2(a, b, out, f) };
+    }
+    zip_loop(a, b, out, f)
+}
+
 /// `f` of every element.
 #[inline(always)]
 pub fn map<T: Copy + Sync, U: Copy + Send>(x: &[T], f: impl Fn(T) -> U + Copy + Sync) -> Vec<U> {
@@ -69,13 +80,7 @@ pub fn zip<T: Copy + Sync, S: Copy + Sync, U: Copy + Send>(
 ) -> Vec<U> {
     assert_eq!(a.len(), b.len(), "operands of one shape");
     par::build(a.len(), par::BLOCK, |start, out| {
-        let (a, b) = (&a[start..start + out.len()], &b[start..start + out.len()]);
-        #[cfg(target_arch = "x86_64")]
-        if avx2() {
-            // SAFETY: the processor has the feature that the function is compiled for.
-            return unsafe { zip_avx2(a, b, out, f) };
-        }
-        zip_loop(a, b, out, f)
+        zip_into(&a[start..start + out.len()], &b[start..start + out.len()], out, f)
     })
 }
 
@@ -113,33 +118,58 @@ pub fn unary(x: &Tensor, op: Unary) -> Result<Tensor> {
     }
 }
 
+/// Binds the function of a unary op over an element type.
+macro_rules! with_unary {
+    ($op:expr, $T:ty, $f:ident => $body:expr) => {{
+        use $crate::kernels::elementwise::Unary;
+        use $crate::kernels::math::Real;
+        let (zero, one): ($T, $T) = (num_zero(), num_one());
+        match $op {
+            Unary::Neg => with_unary!(@ $f, $body, |x: $T| -x),
+            Unary::Abs => with_unary!(@ $f, $body, move |x: $T| if x < zero { -x } else { x + zero }),
+            Unary::Sign => with_unary!(@ $f, $body, move |x: $T| {
+                let sign = if x < zero { -one } else { x };
+                if x > zero { one } else { sign }
+            }),
+            Unary::Exp => with_unary!(@ $f, $body, <$T as Real>::exp),
+            Unary::Log => with_unary!(@ $f, $body, <$T as Real>::log),
+            Unary::Log1p => with_unary!(@ $f, $body, <$T as Real>::log1p),
+            Unary::Expm1 => with_unary!(@ $f, $body, <$T as Real>::expm1),
+            Unary::Sqrt => with_unary!(@ $f, $body, <$T as Real>::sqrt),
+            Unary::Rsqrt => with_unary!(@ $f, $body, move |x: $T| one / Real::sqrt(x)),
+            Unary::Recip => with_unary!(@ $f, $body, <$T as Real>::recip),
+            Unary::Sin => with_unary!(@ $f, $body, <$T as Real>::sin),
+            Unary::Cos => with_unary!(@ $f, $body, <$T as Real>::cos),
+            Unary::Tanh => with_unary!(@ $f, $body, <$T as Real>::tanh),
+            Unary::Erf => with_unary!(@ $f, $body, <$T as Real>::erf),
+            Unary::Floor => with_unary!(@ $f, $body, <$T as Real>::floor),
+            Unary::Ceil => with_unary!(@ $f, $body, <$T as Real>::ceil),
+            Unary::Round => with_unary!(@ $f, $body, <$T as Real>::round),
+        }
+    }};
+    (@ $f:ident, $body:expr, $function:expr) => {{
+        let $f = $function;
+        $body
+    }};
+}
+pub(crate) use with_unary;
+
+/// Zero and one of an element type, where the type is inferred.
+#[inline(always)]
+pub(crate) fn num_zero<T: WithDType>() -> T {
+    T::zero()
+}
+
+#[inline(always)]
+pub(crate) fn num_one<T: WithDType>() -> T {
+    T::one()
+}
+
 fn unary_real<T: Real + std::ops::Neg<Output = T>>(x: &Tensor, op: Unary) -> Result<Tensor> {
     let x = contiguous(x)?;
     let elements = Elements::<T>::of(&x)?;
-    let (values, zero, one): (&[T], T, T) = (&elements, T::zero(), T::one());
-    let out = match op {
-        Unary::Neg => map(values, |x| -x),
-        Unary::Abs => map(values, |x| if x < zero { -x } else { x + zero }),
-        Unary::Sign => map(values, |x| {
-            let sign = if x < zero { -one } else { x };
-            if x > zero { one } else { sign }
-        }),
-        Unary::Exp => map(values, T::exp),
-        Unary::Log => map(values, T::log),
-        Unary::Log1p => map(values, T::log1p),
-        Unary::Expm1 => map(values, T::expm1),
-        Unary::Sqrt => map(values, T::sqrt),
-        Unary::Rsqrt => map(values, |x| one / x.sqrt()),
-        Unary::Recip => map(values, T::recip),
-        Unary::Sin => map(values, T::sin),
-        Unary::Cos => map(values, T::cos),
-        Unary::Tanh => map(values, T::tanh),
-        Unary::Erf => map(values, T::erf),
-        Unary::Floor => map(values, T::floor),
-        Unary::Ceil => map(values, T::ceil),
-        Unary::Round => map(values, T::round),
-    };
-    tensor(out, x.dims())
+    let values: &[T] = &elements;
+    tensor(with_unary!(op, T, f => map(values, f)), x.dims())
 }
 
 fn unary_int(x: &Tensor, op: Unary) -> Result<Tensor> {
@@ -281,33 +311,45 @@ pub fn binary(a: &Tensor, b: &Tensor, op: Binary) -> Result<Tensor> {
     }
 }
 
+/// Binds the function of a binary op over an element type; `Pow` is the general power.
+macro_rules! with_binary {
+    ($op:expr, $T:ty, $f:ident => $body:expr) => {{
+        use $crate::kernels::elementwise::{Binary, larger, smaller};
+        use $crate::kernels::math::Real;
+        let (zero, one): ($T, $T) = (num_zero(), num_one());
+        match $op {
+            Binary::Add => with_unary!(@ $f, $body, |a: $T, b: $T| a + b),
+            Binary::Sub => with_unary!(@ $f, $body, |a: $T, b: $T| a - b),
+            Binary::Mul => with_unary!(@ $f, $body, |a: $T, b: $T| a * b),
+            Binary::Div => with_unary!(@ $f, $body, |a: $T, b: $T| a / b),
+            Binary::Pow => with_unary!(@ $f, $body, <$T as Real>::pow),
+            Binary::Maximum => with_unary!(@ $f, $body, larger::<$T>),
+            Binary::Minimum => with_unary!(@ $f, $body, smaller::<$T>),
+            Binary::FloorDiv => with_unary!(@ $f, $body, move |a: $T, b: $T| {
+                let rest = a % b;
+                let quotient = (a - rest) / b;
+                let below = rest != zero && (rest < zero) != (b < zero);
+                let floored = if below { quotient - one } else { quotient };
+                // The division above is exact up to rounding; what is left of a fraction goes to the nearest integer.
+                if Real::finite(floored) { Real::round(floored) } else { floored }
+            }),
+            Binary::Remainder => with_unary!(@ $f, $body, move |a: $T, b: $T| {
+                let rest = a % b;
+                if rest != zero && (rest < zero) != (b < zero) { rest + b } else { rest }
+            }),
+        }
+    }};
+}
+pub(crate) use with_binary;
+
 fn binary_real<T: Real>(a: &Tensor, b: &Tensor, op: Binary) -> Result<Tensor> {
     let (a, b) = (contiguous(a)?, contiguous(b)?);
     let (left, right) = (Elements::<T>::of(&a)?, Elements::<T>::of(&b)?);
     let (x, y): (&[T], &[T]) = (&left, &right);
-    let zero = T::zero();
-    let out = match op {
-        Binary::Add => zip(x, y, |a, b| a + b),
-        Binary::Sub => zip(x, y, |a, b| a - b),
-        Binary::Mul => zip(x, y, |a, b| a * b),
-        Binary::Div => zip(x, y, |a, b| a / b),
-        Binary::Pow => pow_real(x, y),
-        Binary::Maximum => zip(x, y, larger),
-        Binary::Minimum => zip(x, y, smaller),
-        Binary::FloorDiv => zip(x, y, move |a, b| {
-            let rest = a % b;
-            let quotient = (a - rest) / b;
-            let below = rest != zero && (rest < zero) != (b < zero);
-            let floored = if below { quotient - T::one() } else { quotient };
-            // The division above is exact up to rounding; what is left of a fraction goes to the nearest integer.
-            if floored.finite() { floored.round() } else { floored }
-        }),
-        Binary::Remainder => zip(x, y, move |a, b| {
-            let rest = a % b;
-            if rest != zero && (rest < zero) != (b < zero) { rest + b } else { rest }
-        }),
-    };
-    tensor(out, a.dims())
+    if op == Binary::Pow {
+        return tensor(pow_real(x, y), a.dims());
+    }
+    tensor(with_binary!(op, T, f => zip(x, y, f)), a.dims())
 }
 
 /// The larger of two, NaN if one of them is.

@@ -71,6 +71,16 @@ fn write(place: &mut [f64], columns: usize, entry: impl Fn(usize, usize) -> f64)
     }
 }
 
+/// The singular values of one matrix of f64, the largest first; empty where there are none.
+pub fn singular_values(x: &Tensor) -> Result<Vec<f64>> {
+    let (rows, columns) = x.dims2()?;
+    let numbers = x.flatten_all()?.to_vec1::<f64>()?;
+    if numbers.is_empty() || numbers.iter().any(|number| !number.is_finite()) {
+        return Ok(Vec::new());
+    }
+    Ok(matrix(&numbers, rows, columns).singular_values().unwrap_or_default())
+}
+
 /// The sign that makes the component of largest magnitude, the first of equals, of a column positive.
 fn sign(u: MatRef<'_, f64>, column: usize) -> f64 {
     let larger = |best: usize, row: usize| if u[(row, column)].abs() > u[(best, column)].abs() { row } else { best };

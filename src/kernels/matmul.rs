@@ -4,6 +4,7 @@
 //! any Candle views: a transposed or sliced matrix is read through its strides, without a copy.
 
 use std::cell::RefCell;
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use candle_core::{Result, Storage, Tensor, WithDType};
@@ -16,6 +17,16 @@ pub trait Real: WithDType + Default + std::ops::AddAssign {
     const MINUS_INFINITY: Self;
 
     fn not_a_number(self) -> bool;
+
+    /// The values where they are f32, for kernels that know no other type.
+    fn single(_values: &[Self]) -> Option<&[f32]> {
+        None
+    }
+
+    /// The adjoint of [`Real::single`].
+    fn from_single(_values: Vec<f32>) -> Option<Vec<Self>> {
+        None
+    }
 }
 
 impl Real for f32 {
@@ -24,6 +35,14 @@ impl Real for f32 {
 
     fn not_a_number(self) -> bool {
         self.is_nan()
+    }
+
+    fn single(values: &[f32]) -> Option<&[f32]> {
+        Some(values)
+    }
+
+    fn from_single(values: Vec<f32>) -> Option<Vec<f32>> {
+        Some(values)
     }
 }
 
@@ -91,6 +110,11 @@ unsafe impl<T: Send> Sync for Shared<T> {}
 impl<T> Shared<T> {
     pub fn new(out: &mut [T]) -> Shared<T> {
         Shared(out.as_mut_ptr())
+    }
+
+    /// A place that nobody has written to yet, so each part has to be written before it is read.
+    pub fn unwritten(out: &mut [MaybeUninit<T>]) -> Shared<T> {
+        Shared(out.as_mut_ptr().cast())
     }
 
     /// # Safety

@@ -3,7 +3,16 @@
 //! In: slices behind Candle tensors, with shapes in numbers. Out: vectors that become tensors without a copy. Never here:
 //! a graph, a gradient, a user's mistake; and no parallel work outside [`par`].
 
+mod columns;
 pub mod conv;
+#[cfg(test)]
+mod conv_check;
+#[cfg(target_arch = "x86_64")]
+mod direct;
+#[cfg(target_arch = "x86_64")]
+mod micro;
+#[cfg(target_arch = "x86_64")]
+mod winograd;
 pub mod depthwise;
 pub mod factor;
 pub mod fourier;
@@ -20,6 +29,7 @@ pub mod portable;
 pub mod reduce;
 pub mod show;
 pub mod special;
+pub mod tile;
 
 use std::mem::MaybeUninit;
 use std::ops::Range;

@@ -9,6 +9,8 @@ use std::sync::Once;
 
 use rayon::prelude::*;
 
+use super::matmul::Shared;
+
 /// Elements that one block of an elementwise loop covers: long enough to hide the cost of handing it out.
 pub const BLOCK: usize = 32 * 1024;
 
@@ -81,6 +83,18 @@ pub fn build<T: Send + Copy>(count: usize, block: usize, work: impl Fn(usize, &m
     let mut out: Vec<T> = Vec::with_capacity(count);
     fill_blocks(&mut out.spare_capacity_mut()[..count], block, work);
     // SAFETY: the capacity is at least `count`, and the blocks, which cover it, are written by `work` by contract.
+    unsafe { out.set_len(count) };
+    out
+}
+
+/// Makes a vector of `count` elements; `work` writes every element, from as many threads as it likes.
+///
+/// # Safety
+/// `work` does write every element, and reads none before.
+pub unsafe fn build_shared<T: Copy>(count: usize, work: impl FnOnce(Shared<T>)) -> Vec<T> {
+    let mut out: Vec<T> = Vec::with_capacity(count);
+    work(Shared::unwritten(&mut out.spare_capacity_mut()[..count]));
+    // SAFETY: the capacity is at least `count`; the rest is by contract.
     unsafe { out.set_len(count) };
     out
 }
