@@ -14,6 +14,7 @@ mod graph;
 mod plan;
 mod run;
 mod stages;
+mod test;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -76,6 +77,8 @@ enum Verb {
     Plan(plan::Args),
     /// Print the compiled graph of each stage.
     Graph(graph::Args),
+    /// Run the `test` blocks of files.
+    Test(test::Args),
     /// Evaluate a fragment of a program on arrays from files.
     Eval(eval::Args),
     /// Write a net of a run to a file that PyTorch's libraries load.
@@ -97,6 +100,7 @@ pub fn main() -> ExitCode {
         Verb::Check(args) => check::main(args, &output),
         Verb::Plan(args) => plan::main(args, &output),
         Verb::Graph(args) => graph::main(args, &output),
+        Verb::Test(args) => test::main(args, &output),
         Verb::Eval(args) => eval::main(args, &output),
         Verb::Export(args) => export::main(args, &output),
         Verb::Doc(args) => doc::main(args, &output),

@@ -26,15 +26,21 @@ pub struct Args {
     /// Time every kernel: the overhead of steps, and tables by op and by source line.
     #[arg(long)]
     profile: bool,
-    /// Look at every result in every step, and stop at the first that is NaN or infinite. Takes about a fifth longer.
+    /// Look at every result in every step, and stop at the first that is NaN or infinite. Each
+    /// operation then runs alone, so it takes about twice as long.
     #[arg(long)]
     check_finite: bool,
+    /// Compute every convolution by direct sums: 3x3 kernels otherwise take Winograd's way, which is faster and has errors
+    /// some ten times as large (1e-5 to 1e-4 of the results' size).
+    #[arg(long)]
+    exact_conv: bool,
     /// Print the report and nothing else.
     #[arg(long, short)]
     quiet: bool,
 }
 
 pub fn main(args: &Args, output: &Output) -> u8 {
+    crate::kernels::conv::set_exact(args.exact_conv);
     let (threads, device) = match args.machine.start() {
         Ok(machine) => machine,
         Err(fault) => {

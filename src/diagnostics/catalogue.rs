@@ -59,6 +59,7 @@ catalogue! {
     BatchTooLarge       "E0407" "batch-larger-than-data"
     EmptySelection      "E0408" "selects-nothing"
     NotTrainable        "E0409" "not-trainable"
+    CarryChanges        "E0410" "carry-changes"
     FileMissing         "E0501" "file-missing"
     FileCorrupt         "E0502" "file-corrupt"
     FileWrongSize       "E0503" "file-wrong-size"

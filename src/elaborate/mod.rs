@@ -22,6 +22,7 @@ mod operators;
 mod products;
 mod questions;
 mod report;
+mod rounds;
 mod scope;
 mod signatures;
 mod slots;

@@ -180,6 +180,15 @@ impl Elaborator<'_> {
         let outer = (self.training, self.frozen);
         self.training = training;
         self.frozen |= net.frozen;
+        // Weights come to life in the first call: without one, there is nothing yet that others could stand in for.
+        if net.with.is_some() && self.leaves(&Value::Net(net.clone())).is_empty() {
+            let ordinals = self.ordinals.clone();
+            if self.call_instance(net.instance, &definition, given.clone(), span).is_error() {
+                (self.training, self.frozen) = outer;
+                return Value::Error;
+            }
+            self.ordinals = ordinals;
+        }
         let overrides = net.with.as_ref().map(|tree| self.override_map(net, tree));
         let overridden = overrides.is_some();
         self.overrides.extend(overrides);

@@ -33,6 +33,8 @@ pub enum ScopeKind {
     Init,
     /// One sample of a view.
     Sample,
+    /// One round of a loop in the graph.
+    Round,
 }
 
 pub struct Scope {
@@ -74,8 +76,10 @@ pub struct Scope {
     pub follows: HashMap<SlotId, (Span, Vec<SlotId>)>,
     /// Slots written by `<-` anywhere in the body: never trained by default.
     pub assigned: Vec<SlotId>,
-    /// Outer values captured by a sample scope, in order of its inputs.
+    /// Outer values captured by a sample or a round, in order of its inputs.
     pub captured: Vec<Tensor>,
+    /// The number of the round, for draws in it.
+    pub round: Option<GraphValue>,
     key: Option<GraphValue>,
     epoch_key: Option<GraphValue>,
     imports: HashMap<Tensor, GraphValue>,
@@ -129,6 +133,7 @@ impl Scope {
             follows: HashMap::new(),
             assigned: Vec::new(),
             captured: Vec::new(),
+            round: None,
             key: None,
             epoch_key: None,
             imports: HashMap::new(),
@@ -275,7 +280,9 @@ impl Elaborator<'_> {
         if let Some(value) = self.scopes[scope.0].imports.get(&tensor) {
             return Ok(*value);
         }
-        if let Some(values) = self.constant_values(tensor) {
+        // A loop takes tensors from outside as operands, so that a gradient with respect to one finds its way in.
+        let copied = tensor.weak || self.scopes[scope.0].kind != ScopeKind::Round;
+        if copied && let Some(values) = self.constant_values(tensor) {
             let ty = self.ty(tensor);
             let origin = self.scopes[tensor.scope.0].builder.graph().node(tensor.value.node).origin;
             self.scope(scope).builder.origin = origin;
@@ -294,7 +301,7 @@ impl Elaborator<'_> {
             }
             (ScopeKind::Compute, ScopeKind::Step | ScopeKind::Compute) => self.import_flow(tensor, scope),
             (ScopeKind::Compute, ScopeKind::Host) => self.import_flow_into_host(tensor, scope),
-            (_, ScopeKind::Sample) => self.capture(tensor, scope)?,
+            (_, ScopeKind::Sample | ScopeKind::Round) => self.capture(tensor, scope)?,
             (_, ScopeKind::Init) => return Err(Unreachable::InInit),
             (ScopeKind::Step, ScopeKind::Host) => return Err(Unreachable::InHost),
             _ => return Err(Unreachable::StepEnded),
@@ -423,12 +430,32 @@ impl Elaborator<'_> {
         if let Some(key) = self.scopes[scope.0].key {
             return key;
         }
+        if self.scopes[scope.0].kind == ScopeKind::Round {
+            return self.round_key(scope);
+        }
         let ty = Type::new(DType::U32, [2.into()]);
         let key = match self.scopes[scope.0].kind {
             ScopeKind::Init | ScopeKind::Sample => self.scope(scope).builder.input("key", ty),
             _ => self.add_input(scope, "key", ty, Input::StepKey),
         };
         self.scope(scope).key = Some(key);
+        key
+    }
+
+    /// Rounds draw by the key of what is around the loop, and their number.
+    fn round_key(&mut self, scope: ScopeId) -> GraphValue {
+        let outer =
+            self.scopes[scope.0].parent.map(|parent| Tensor { scope: parent, value: self.key(parent), weak: false });
+        let outer = outer.and_then(|outer| self.import(outer, scope).ok());
+        let builder = &mut self.scopes[scope.0].builder;
+        let outer = outer.unwrap_or_else(|| builder.splat(0.0, &Type::new(DType::U32, [2.into()])));
+        let round = self.scopes[scope.0].round;
+        let builder = &mut self.scopes[scope.0].builder;
+        let key = match round {
+            Some(round) => builder.fold_index(outer, round),
+            None => outer,
+        };
+        self.scopes[scope.0].key = Some(key);
         key
     }
 

@@ -283,6 +283,16 @@ impl Elaborator<'_> {
             self.fail(Code::NotAllowedHere, span, "a view changes nothing", "written inside a view");
             return;
         }
+        if self.scope_stack.last().is_some_and(|top| self.scopes[top.0].kind == ScopeKind::Round) {
+            self.fail_help(
+                Code::NotAllowedHere,
+                span,
+                format!("`{}` is written inside a `scan`", self.slots[slot.0 as usize].path),
+                "written in every round",
+                "carry the value from round to round, and write it behind the loop",
+            );
+            return;
+        }
         let stopped = self.stop(tensor, span);
         let value = match self.import(stopped, scope) {
             Ok(value) => value,

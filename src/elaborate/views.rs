@@ -239,7 +239,7 @@ impl Elaborator<'_> {
     }
 
     /// The tensors of a view's result, and the result with places for them.
-    fn flatten(&mut self, value: &Value, span: Span, outputs: &mut Vec<Tensor>) -> Option<Value> {
+    pub(super) fn flatten(&mut self, value: &Value, span: Span, outputs: &mut Vec<Tensor>) -> Option<Value> {
         Some(match self.settle(value.clone(), span) {
             Value::List(items) => {
                 let items: Option<Vec<Value>> = items.iter().map(|item| self.flatten(item, span, outputs)).collect();
@@ -268,7 +268,7 @@ impl Elaborator<'_> {
         })
     }
 
-    fn unflatten(&self, shape: &Value, node: Tensor, next: &mut u16) -> Value {
+    pub(super) fn unflatten(&self, shape: &Value, node: Tensor, next: &mut u16) -> Value {
         match shape {
             Value::List(items) => Value::list(items.iter().map(|item| self.unflatten(item, node, next)).collect()),
             Value::Record(record) => Value::Record(Rc::new(

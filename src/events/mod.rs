@@ -67,6 +67,8 @@ pub enum Event {
         seconds_left: f64,
         /// Means of the logged values over the epoch.
         values: Vec<(String, Number)>,
+        /// Of the last step of a `train`, for each output of a net that is a table.
+        spreads: Vec<Spread>,
     },
     StageEnded {
         stage: String,
@@ -121,6 +123,20 @@ pub enum Event {
         seconds: f64,
         interrupted: bool,
     },
+}
+
+/// How far the rows of what a net gives differ: a collapse shows here first.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Spread {
+    pub name: String,
+    pub dimensions: usize,
+    /// The deviation of a dimension over rows of length 1, the mean over dimensions; of evenly spread rows it is
+    /// 1 / sqrt(dimensions).
+    pub deviation: Number,
+    /// The exponential of the entropy of the singular values (RankMe, Garrido et al. 2023): at most `dimensions`.
+    pub rank: Number,
+    /// Of the mean of the softmax of rows, in nats: ln(dimensions) where all are used alike.
+    pub entropy: Number,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,11 +6,12 @@ use smallvec::SmallVec;
 
 use crate::graph::{Attr, Attrs, Builder, Node, NodeId, OriginId, Section, Type, Value};
 use crate::ops::reduce::ACCUMULATE;
+use crate::ops::scan::SCAN;
 use crate::ops::structure::CONSTANT;
 use crate::ops::{Gradient, Mismatch, Op, Vjp};
 
-use super::GradientError;
 use super::reach::{Flow, Reason, blind, flow, reach};
+use super::{GradientError, scan};
 
 /// What a loss changes by when a value changes.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,13 +61,7 @@ pub fn cotangents(
     if !ty.dtype.is_float() || ty.rank() != 0 {
         return Err(GradientError::Loss { ty, origin });
     }
-    let before = (builder.origin, builder.section);
-    builder.section = Section::Backward;
-    let mut walk = Walk::new(builder, loss, of);
-    let done = walk.run(loss);
-    let found = walk.found;
-    (builder.origin, builder.section) = before;
-    done?;
+    let found = walk(builder, &[loss], of, |walk| walk.seed_loss(loss))?;
     let mut why = None;
     let result = of.iter().map(|value| match found.get(value) {
         Some(cotangent) => Cotangent::Dense(*cotangent),
@@ -76,6 +71,47 @@ pub fn cotangents(
         }
     });
     Ok(result.collect())
+}
+
+/// The same from several results at once, the cotangent of each given.
+pub(super) fn cotangents_from(
+    builder: &mut Builder,
+    seeds: &[(Value, Value)],
+    of: &[Value],
+    origin: OriginId,
+) -> Result<Vec<Cotangent>, GradientError> {
+    let before = std::mem::replace(&mut builder.origin, origin);
+    let results: Vec<Value> = seeds.iter().map(|(result, _)| *result).collect();
+    let found = walk(builder, &results, of, |walk| {
+        for (result, cotangent) in seeds.iter().rev() {
+            walk.pending.entry(*result).or_default().push(*cotangent);
+        }
+        Ok(())
+    })?;
+    builder.origin = before;
+    Ok(of
+        .iter()
+        .map(|value| found.get(value).map_or(Cotangent::Zero(Reason::NotUsed), |d| Cotangent::Dense(*d)))
+        .collect())
+}
+
+/// Walks back from some results, of which `seed` makes the cotangents.
+fn walk<'a>(
+    builder: &'a mut Builder,
+    results: &[Value],
+    of: &[Value],
+    seed: impl FnOnce(&mut Walk<'a>) -> Result<(), GradientError>,
+) -> Result<HashMap<Value, Value>, GradientError> {
+    let before = (builder.origin, builder.section);
+    builder.section = Section::Backward;
+    let mut walk = Walk::new(builder, results, of);
+    let done = match results.iter().any(|result| walk.varies(*result)) {
+        true => seed(&mut walk).and_then(|()| walk.run()),
+        false => Ok(()),
+    };
+    let Walk { builder, found, .. } = walk;
+    (builder.origin, builder.section) = before;
+    done.map(|()| found)
 }
 
 struct Walk<'a> {
@@ -94,8 +130,8 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn new(builder: &'a mut Builder, loss: Value, of: &[Value]) -> Walk<'a> {
-        let end = loss.node.index() + 1;
+    fn new(builder: &'a mut Builder, results: &[Value], of: &[Value]) -> Walk<'a> {
+        let end = results.iter().map(|result| result.node.index() + 1).max().unwrap_or(0);
         let lowest = of.iter().map(|value| value.node.index()).min().unwrap_or(end).min(end);
         let first_new = builder.graph().len();
         let mut walk = Walk {
@@ -108,14 +144,14 @@ impl<'a> Walk<'a> {
             first_new,
             named: HashSet::new(),
         };
-        walk.mark();
+        walk.mark(results);
         walk
     }
 
-    fn mark(&mut self) {
+    fn mark(&mut self, results: &[Value]) {
         let mut needed = vec![false; self.between.len()];
-        if let Some(loss) = needed.last_mut() {
-            *loss = true;
+        for result in results.iter().filter_map(|result| self.offset(*result)) {
+            needed[result] = true;
         }
         for at in (0..needed.len()).rev() {
             if needed[at] {
@@ -146,16 +182,17 @@ impl<'a> Walk<'a> {
         self.builder.ty(value).dtype.is_float() && (between || self.of.contains(&value))
     }
 
-    fn run(&mut self, loss: Value) -> Result<(), GradientError> {
-        if !self.varies(loss) {
-            return Ok(());
-        }
+    fn seed_loss(&mut self, loss: Value) -> Result<(), GradientError> {
         let (ty, origin) = (self.builder.ty(loss).clone(), self.builder.graph().node(loss.node).origin);
         self.builder.origin = origin;
         let name = format!("d_{}", self.builder.graph().name(loss));
         let seed = splat(self.builder, &name, 1.0, &ty).map_err(|fault| misfit(&CONSTANT, fault, origin))?;
         self.named.insert(seed.node);
         self.pending.insert(loss, [seed].into_iter().collect());
+        Ok(())
+    }
+
+    fn run(&mut self) -> Result<(), GradientError> {
         // Reverse order, so a value's cotangent is complete before it is passed to the operands behind it.
         for at in (0..self.between.len()).rev() {
             self.step(NodeId::new(self.lowest + at), self.between[at])?;
@@ -199,6 +236,11 @@ impl<'a> Walk<'a> {
         let parts = match &op.gradient {
             Gradient::Rule(pull) | Gradient::Except(_, _, pull) => {
                 pull(&mut Vjp { builder: self.builder, node: id, cotangents: arrived })
+            }
+            Gradient::Structural if op == &SCAN => {
+                let operands = node.operands.clone();
+                let wanted: Vec<bool> = operands.iter().map(|operand| self.varies(*operand)).collect();
+                scan::pull(self.builder, id, arrived, &wanted)?
             }
             Gradient::Structural if op.name == "gradient" => arrived.to_vec(),
             Gradient::Structural => return no_rule("it is not lifted or expanded yet"),

@@ -8,6 +8,7 @@
 
 mod backward;
 mod reach;
+mod scan;
 #[cfg(test)]
 mod tests;
 
@@ -18,6 +19,7 @@ use std::sync::Arc;
 use crate::graph::rewrite::{ValueMap, rewrite};
 use crate::graph::{Graph, OriginId, Type, Value};
 use crate::ops::Op;
+use crate::ops::scan::SCAN;
 use crate::ops::structure::GRAD;
 
 pub use backward::{Cotangent, cotangents};
@@ -69,11 +71,17 @@ pub(crate) fn expand_dense(graph: &Graph) -> Result<(Graph, ValueMap), GradientE
             let dense = results.iter().zip(of);
             return dense.map(|(result, of)| result.dense(&mut rewriter.builder, *of, node.origin)).collect();
         }
-        if node.regions.iter().any(has_grad) {
-            let mut inner = node.clone();
-            for region in &mut inner.regions {
-                *region = expand_dense(region)?.0;
-            }
+        let mut inner = node.clone();
+        for region in inner.regions.iter_mut().filter(|region| has_grad(region)) {
+            *region = expand_dense(region)?.0;
+        }
+        if node.op == &SCAN {
+            inner = scan::with_histories(&inner);
+            let mut results = rewriter.copy(&inner, operands);
+            results.truncate(node.types.len());
+            return Ok(results);
+        }
+        if !node.regions.is_empty() {
             return Ok(rewriter.copy(&inner, operands));
         }
         Ok(rewriter.copy(node, operands))

@@ -4,6 +4,7 @@ use petgraph::Direction;
 use smallvec::{SmallVec, smallvec};
 
 use crate::graph::{Graph, Node, NodeId, OriginId, Value};
+use crate::ops::scan::SCAN;
 use crate::ops::structure::{GRAD, MAP_ROWS, STOP};
 use crate::ops::{Gradient, Op};
 
@@ -22,6 +23,8 @@ pub enum Reason {
     NotUsed,
 }
 
+const OPEN_END: &str = "`until` ends it, and a gradient needs a loop of fixed length";
+
 /// What a node does with the cotangents of its results.
 pub(super) enum Flow {
     /// They go on to the operands of type float.
@@ -37,6 +40,8 @@ pub(super) fn flow(node: &Node) -> Flow {
         _ if node.op == &STOP => Flow::Cut(Reason::Stopped(node.origin)),
         _ if node.op == &MAP_ROWS => Flow::Region,
         _ if node.op == &GRAD => Flow::Through,
+        // The number of rounds is a whole number that depends on the carries.
+        _ if node.op == &SCAN && node.regions.len() > 1 => Flow::Cut(Reason::Blind(node.op, OPEN_END)),
         Gradient::Rule(_) | Gradient::Except(..) | Gradient::Structural if float => Flow::Through,
         // Reported when a cotangent arrives: nobody may take the missing rule for zeros.
         Gradient::None(_) if float => Flow::Through,

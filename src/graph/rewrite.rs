@@ -14,6 +14,15 @@ pub struct ValueMap {
 }
 
 impl ValueMap {
+    /// A map for a graph's nodes, all dropped as yet.
+    pub fn of(graph: &Graph) -> ValueMap {
+        ValueMap { nodes: vec![Results::new(); graph.len()] }
+    }
+
+    pub fn set(&mut self, node: NodeId, results: Results) {
+        self.nodes[node.index()] = results;
+    }
+
     /// None for a node that was dropped.
     pub fn get(&self, value: Value) -> Option<Value> {
         self.nodes.get(value.node.index())?.get(value.out as usize).copied()
@@ -66,4 +75,21 @@ pub fn rewrite<E>(
     let Rewriter { builder, map } = rewriter;
     let outputs = graph.outputs.iter().filter_map(|old| map.get(*old)).collect();
     Ok((builder.finish(outputs), map))
+}
+
+/// Replaces regions where they stand, by regions of the same inputs and outputs: the nodes around them stay what they are.
+pub fn map_regions<E>(
+    graph: &mut Graph,
+    mut each: impl FnMut(&Node, &Graph) -> Result<Option<Graph>, E>,
+) -> Result<bool, E> {
+    let mut changed = false;
+    for id in graph.dag.node_indices() {
+        for at in 0..graph.dag[id].regions.len() {
+            if let Some(region) = each(&graph.dag[id], &graph.dag[id].regions[at])? {
+                graph.dag[id].regions[at] = region;
+                changed = true;
+            }
+        }
+    }
+    Ok(changed)
 }

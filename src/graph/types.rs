@@ -134,6 +134,13 @@ impl Attrs {
         self
     }
 
+    /// Gives another value to an attribute that is there.
+    pub fn set(&mut self, name: &str, value: Attr) {
+        if let Some(place) = self.0.iter_mut().find(|(have, _)| *have == name) {
+            place.1 = value;
+        }
+    }
+
     pub fn get(&self, name: &str) -> Option<&Attr> {
         self.0.iter().find(|(have, _)| *have == name).map(|(_, value)| value)
     }

@@ -17,6 +17,8 @@ pub mod conv;
 pub mod pool;
 pub mod image;
 pub mod random;
+pub mod scan;
+pub mod fused;
 
 pub mod build;
 pub mod check;
@@ -58,6 +60,8 @@ pub static FAMILIES: &[(&str, &[&Op])] = &[
     ("conv", conv::OPS),
     ("image", image::OPS),
     ("random", random::OPS),
+    ("control", scan::OPS),
+    ("fused", fused::OPS),
 ];
 
 /// Every op, family by family.

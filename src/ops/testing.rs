@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use candle_core::{Device, Tensor};
 
-use super::{Call, Concrete, Gradient, INPUT, Op, Vjp, structure};
+use super::{Call, Concrete, Gradient, INPUT, Op, Vjp, fused, scan, structure};
 use crate::graph::{Bindings, Builder, DType, Graph, NodeId, Size, Type, Value};
 
 /// The outputs of a graph by the reference kernels, on the CPU.
@@ -26,6 +26,16 @@ pub fn try_evaluate(graph: &Graph, inputs: &[Tensor], bindings: &Bindings) -> ca
         let types: Vec<Concrete> = node.types.iter().map(concrete).collect();
         let results = if node.op == &structure::MAP_ROWS {
             map_rows(&node.regions[0], &operands, bindings)?
+        } else if node.op == &fused::FUSED {
+            try_evaluate(&node.regions[0], &operands, bindings)?
+        } else if node.op == &scan::SCAN {
+            let attrs = node.attrs.bind(bindings).expect("every symbol is bound");
+            let form = scan::Form::of(&attrs, &node.regions).expect("a scan");
+            let length = attrs.int("length").expect("a length") as usize;
+            let mut body = |inputs: &[Tensor]| try_evaluate(&node.regions[0], inputs, bindings);
+            let mut until =
+                |inputs: &[Tensor]| Ok(try_evaluate(&node.regions[1], inputs, bindings)?[0].to_scalar::<u8>()? != 0);
+            scan::run(form, &scan::kept(&attrs), length, &operands, &types, &mut body, &mut until)?.to_vec()
         } else {
             let attrs = node.attrs.bind(bindings).expect("every symbol is bound");
             let call = Call { attrs: &attrs, inputs: &operands, results: &types, device: &Device::Cpu };

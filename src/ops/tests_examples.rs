@@ -147,7 +147,15 @@ impl Example {
         let mut open = op.attrs.iter();
         for argument in arguments {
             if let ExprKind::Lambda { params, body } = &argument.value.kind {
-                let rows: Vec<Type> = operands.iter().map(|operand| self.row_type(*operand)).collect();
+                let whole = |at: usize| op == &fused::FUSED || op == &scan::SCAN && at == 0;
+                let places = operands.iter().enumerate();
+                let rows: Vec<Type> = places
+                    .map(
+                        |(at, operand)| {
+                            if whole(at) { self.builder.ty(*operand).clone() } else { self.row_type(*operand) }
+                        },
+                    )
+                    .collect();
                 let names = params.iter().map(|param| param.name.text.clone());
                 let StatementKind::Expr(value) = &body.statements[0].kind else { panic!("a body is an expression") };
                 regions.push(region(names.zip(rows).collect(), value));
@@ -265,7 +273,10 @@ fn number(expr: &Expr) -> f64 {
 }
 
 fn attribute(kind: AttrKind, expr: &Expr) -> Attr {
-    let numbers = || literal(expr).expect("numbers").values;
+    let numbers = || match &expr.kind {
+        ExprKind::List(items) if items.is_empty() => Vec::new(),
+        _ => literal(expr).expect("numbers").values,
+    };
     match (kind, &expr.kind) {
         (AttrKind::Int, _) => Attr::Int(number(expr) as i64),
         (AttrKind::Float, _) => Attr::Float(number(expr)),

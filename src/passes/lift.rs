@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 use crate::gradient;
 use crate::graph::rewrite::{Results, results_of, rewrite};
 use crate::graph::{Attr, Attrs, Builder, Graph, Node, Section, Size, Value};
+use crate::ops::scan::{Form, SCAN};
 use crate::ops::shape::BROADCAST;
 use crate::ops::structure::{INPUT, MAP_ROWS};
 use crate::ops::{Lift, Mismatch, Rows};
@@ -85,11 +86,7 @@ fn inline(builder: &mut Builder, node: &Node, operands: &[Value], section: Secti
         lifter.place[input.node.index()] = [*operand].into_iter().collect();
         lifter.by_row[input.node.index()] = true;
     }
-    for (id, inner) in region.nodes().filter(|(_, inner)| inner.op != &INPUT) {
-        let by_row = inner.operands.iter().any(|operand| lifter.by_row[operand.node.index()]);
-        lifter.by_row[id.index()] = by_row;
-        lifter.place[id.index()] = if by_row { lifter.lift(inner)? } else { lifter.keep(inner) };
-    }
+    lifter.nodes(region)?;
     let outputs = region.outputs.iter();
     outputs.map(|output| lifter.rows_of(*output).map_err(|mismatch| fault(&mismatch.headline))).collect()
 }
@@ -120,6 +117,15 @@ struct Lifter<'a> {
 }
 
 impl Lifter<'_> {
+    fn nodes(&mut self, region: &Graph) -> Result<(), PassError> {
+        for (id, inner) in region.nodes().filter(|(_, inner)| inner.op != &INPUT) {
+            let by_row = inner.operands.iter().any(|operand| self.by_row[operand.node.index()]);
+            self.by_row[id.index()] = by_row;
+            self.place[id.index()] = if by_row { self.lift(inner)? } else { self.keep(inner) };
+        }
+        Ok(())
+    }
+
     fn at(&self, inner: Value) -> Value {
         self.place[inner.node.index()][inner.out as usize]
     }
@@ -146,6 +152,9 @@ impl Lifter<'_> {
     }
 
     fn lift(&mut self, node: &Node) -> Result<Results, PassError> {
+        if node.op == &SCAN {
+            return self.lift_scan(node);
+        }
         let before = (self.builder.origin, self.builder.section);
         (self.builder.origin, self.builder.section) = (node.origin, self.section);
         let lifted = self.lifted(node);
@@ -161,6 +170,66 @@ impl Lifter<'_> {
             }
         }
         Ok(results_of(first.node, node.types.len()))
+    }
+
+    /// A loop of each row is one loop over all rows: its region is lifted, and rounds stay the first axis of sequences.
+    fn lift_scan(&mut self, node: &Node) -> Result<Results, PassError> {
+        let fault =
+            |why: String| PassError::Lift { node: node.name.to_string(), op: node.op.name, why, origin: node.origin };
+        let form = Form::of(&node.attrs, &node.regions).ok_or_else(|| fault("it has no region".into()))?;
+        if form.until {
+            return Err(fault(
+                "`until` would end each row at another round; write the view with a fixed length".into(),
+            ));
+        }
+        let walked = form.carries..form.carries + form.sequences;
+        let mut operands = Vec::with_capacity(node.operands.len());
+        for (at, operand) in node.operands.iter().enumerate() {
+            let value = self.rows_of(*operand).map_err(|mismatch| fault(mismatch.headline))?;
+            operands.push(if walked.contains(&at) { self.exchange(value) } else { value });
+        }
+        let body = &prepare(&node.regions[0])?;
+        let mut inner = Builder::new();
+        let mut lifter = Lifter {
+            builder: &mut inner,
+            rows: self.rows.clone(),
+            section: Section::Forward,
+            place: vec![Results::new(); body.len()],
+            by_row: vec![false; body.len()],
+        };
+        for input in &body.inputs {
+            let ty = body.ty(*input);
+            let shape = std::iter::once(self.rows.clone()).chain(ty.shape.iter().cloned());
+            let value = lifter.builder.input(body.name(*input), ty.with_shape(shape));
+            lifter.place[input.node.index()] = [value].into_iter().collect();
+            lifter.by_row[input.node.index()] = true;
+        }
+        lifter.nodes(body)?;
+        let outputs = body.outputs.iter().map(|output| lifter.rows_of(*output));
+        let outputs = outputs.collect::<Result<Vec<_>, _>>().map_err(|mismatch| fault(mismatch.headline))?;
+        let region = inner.finish(outputs);
+        let before = (self.builder.origin, self.builder.section);
+        (self.builder.origin, self.builder.section) = (node.origin, self.section);
+        let name = node.name.clone();
+        let applied = self.builder.named(name).apply_with(&SCAN, &operands, node.attrs.clone(), vec![region]);
+        let results = applied.map(|first| {
+            let results = results_of(first.node, node.types.len());
+            results
+                .iter()
+                .enumerate()
+                .map(|(at, result)| if at < form.carries { *result } else { self.exchange(*result) })
+                .collect()
+        });
+        (self.builder.origin, self.builder.section) = before;
+        results.map_err(|mismatch| fault(mismatch.headline))
+    }
+
+    /// The first two axes exchanged.
+    fn exchange(&mut self, value: Value) -> Value {
+        let rank = self.builder.ty(value).rank();
+        let axes: Vec<usize> = [1, 0].into_iter().chain(2..rank).collect();
+        self.builder.section = self.section;
+        self.builder.permute(value, &axes)
     }
 
     fn lifted(&mut self, node: &Node) -> Result<Value, String> {

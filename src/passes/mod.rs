@@ -6,6 +6,7 @@
 
 mod drop_unused;
 mod fold_constants;
+mod fuse;
 mod lift;
 mod precision;
 mod share_common;
@@ -18,12 +19,17 @@ use std::convert::Infallible;
 use std::fmt;
 
 use crate::gradient::{self, GradientError};
-use crate::graph::rewrite::ValueMap;
+use crate::graph::rewrite::{ValueMap, map_regions};
 use crate::graph::verify::{Fault, verify};
 use crate::graph::{Graph, OriginId, Value};
 use crate::ops::Mismatch;
+use crate::ops::scan::SCAN;
 use crate::program::{Input, Measure, Narrow, Step};
 
+pub(crate) use fuse::exponent;
+pub use fuse::fuse;
+#[cfg(test)]
+pub(crate) use fuse::fuse_graph;
 pub(crate) use share_common::Expression;
 
 /// One rewrite of a whole graph.
@@ -148,8 +154,11 @@ pub fn compile_with(step: &Step, passes: &[Pass]) -> Result<Step, PassError> {
             .collect();
         let roots = step.roots();
         let done = (pass.run)(&Subject { graph: &step.graph, roots: &roots, ahead: &ahead, narrow: step.narrow })?;
+        let changed = done.is_some();
         if let Some((graph, values)) = done {
             step = remap(step, graph, &values);
+        }
+        if inside(pass, &mut step.graph, step.narrow)? || changed {
             check(pass, &step.graph)?;
         }
     }
@@ -173,12 +182,32 @@ fn compile_graph_with(graph: &Graph, passes: &[Pass]) -> Result<Graph, PassError
     for pass in passes {
         let roots: Vec<Value> = graph.outputs.iter().chain(&graph.inputs).copied().collect();
         let done = (pass.run)(&Subject { graph: &graph, roots: &roots, ahead: &HashSet::new(), narrow: None })?;
+        let changed = done.is_some();
         if let Some((new, _)) = done {
-            check(pass, &new)?;
             graph = new;
+        }
+        if inside(pass, &mut graph, None)? || changed {
+            check(pass, &graph)?;
         }
     }
     Ok(graph)
+}
+
+/// Runs a pass over the bodies of loops, whatever their depth. True where one changed.
+fn inside(pass: &Pass, graph: &mut Graph, narrow: Option<Narrow>) -> Result<bool, PassError> {
+    map_regions(graph, |node, region| {
+        if node.op != &SCAN {
+            return Ok(None);
+        }
+        let roots: Vec<Value> = region.outputs.iter().chain(&region.inputs).copied().collect();
+        let done = (pass.run)(&Subject { graph: region, roots: &roots, ahead: &HashSet::new(), narrow })?;
+        let mut new = done.map(|(graph, _)| graph);
+        let mut nested = new.clone().unwrap_or_else(|| region.clone());
+        if inside(pass, &mut nested, narrow)? {
+            new = Some(nested);
+        }
+        Ok(new)
+    })
 }
 
 /// Whether the loader has this input before the step begins.

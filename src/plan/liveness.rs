@@ -1,13 +1,15 @@
 //! One list of instructions: registers given out by liveness, and the cost of a run.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use smallvec::SmallVec;
 
 use crate::graph::{Bindings, Graph, Node, NodeId, Value};
+use crate::ops::fused::FUSED;
 use crate::ops::{Concrete, Cost as OpCost, INPUT};
 
-use super::{Cost, Instruction, PlanError, Program, Register};
+use super::{Cost, Instruction, PlanError, Program, Register, fused};
 
 /// Plans a graph without a loader: how a slot is drawn, the rest of a measure. Its inputs in order, its outputs in order.
 pub fn plan_graph(graph: &Graph, bindings: &Bindings) -> Result<Program, PlanError> {
@@ -118,7 +120,10 @@ impl<'a> Scheduler<'a> {
         let values = (0..node.types.len()).map(|out| Value { node: id, out: out as u16 });
         let results: SmallVec<[Concrete; 1]> =
             values.clone().map(|value| self.concrete(value)).collect::<Result<_, _>>()?;
-        self.add_cost(node, &attrs, &inputs, &results);
+        let tile = (node.op == &FUSED).then(|| fused::program(&node.regions[0], self.bindings)).flatten();
+        let regions = node.regions.iter().map(|region| plan_graph(region, self.bindings));
+        let regions = regions.collect::<Result<Vec<Program>, PlanError>>()?;
+        self.add_cost(node, &attrs, &inputs, &results, &regions, tile.is_some());
         let view_of = is_view(node).then(|| inputs.first().copied()).flatten();
         let outputs: SmallVec<[Register; 2]> =
             values.clone().zip(&results).map(|(value, concrete)| self.open(value, concrete.clone(), view_of)).collect();
@@ -135,6 +140,8 @@ impl<'a> Scheduler<'a> {
             op: node.op,
             attrs,
             inputs,
+            regions,
+            tile: tile.map(Arc::new),
             outputs,
             results,
             free,
@@ -145,10 +152,27 @@ impl<'a> Scheduler<'a> {
         Ok(())
     }
 
-    fn add_cost(&mut self, node: &Node, attrs: &crate::graph::Attrs, inputs: &[Register], results: &[Concrete]) {
+    fn add_cost(
+        &mut self,
+        node: &Node,
+        attrs: &crate::graph::Attrs,
+        inputs: &[Register],
+        results: &[Concrete],
+        regions: &[Program],
+        in_tiles: bool,
+    ) {
         let operands: Vec<Concrete> = inputs.iter().map(|register| self.memory.concrete(*register)).collect();
         let cost: &mut Cost = &mut self.program.cost;
         cost.flops += (node.op.flops.0)(&OpCost { attrs, inputs: &operands, results });
+        let rounds = attrs.int("length").unwrap_or(1) as f64;
+        for region in regions {
+            cost.flops += rounds * region.cost.flops;
+            if in_tiles {
+                continue;
+            }
+            cost.bytes += rounds * region.cost.bytes;
+            self.memory.peak = self.memory.peak.max(self.memory.alive.saturating_add(region.cost.peak));
+        }
         if !is_view(node) {
             cost.bytes += operands.iter().chain(results).map(|concrete| bytes(concrete) as f64).sum::<f64>();
         }

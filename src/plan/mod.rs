@@ -4,6 +4,7 @@
 //! the step computes, which register holds what and when it is free again, and what all of it costs. Never here: a
 //! tensor, a device, a clock; nothing is executed.
 
+mod fused;
 mod liveness;
 mod split;
 #[cfg(test)]
@@ -30,6 +31,10 @@ pub struct Instruction {
     /// Sizes are numbers (`Attrs::bind`).
     pub attrs: Attrs,
     pub inputs: SmallVec<[Register; 4]>,
+    /// What a loop runs in each round, its body and the condition that ends it; the operations of a chain.
+    pub regions: Vec<Program>,
+    /// How a chain of elementwise operations is run tile by tile.
+    pub tile: Option<Arc<crate::kernels::tile::Program>>,
     /// One for each result, never one of `inputs`.
     pub outputs: SmallVec<[Register; 2]>,
     /// Parallel to `outputs`.

@@ -20,10 +20,11 @@ use super::host::Clock;
 use super::interpreter::Runtime;
 use super::key::{LoopKeys, Place};
 use super::measure::Running;
+use super::notices::Notices;
 use super::profile::Account;
 use super::stage::{Given, Prepared, bind_witnesses, check_memory, predicted};
 use super::trace::{Culprit, Guard, Source, all_finite, culprit, made_by};
-use super::watch::{self, Watch};
+use super::watch;
 use super::{health, host, memory, store};
 
 /// Time between two events of progress.
@@ -71,9 +72,7 @@ struct Tally<'a> {
     epoch_steps: u64,
     collected: Vec<Vec<Tensor>>,
     measures: Vec<Running<'a>>,
-    watch: Watch,
-    /// The loss when the nets say nothing, until it has been told that the loss stays there.
-    silent: Option<f64>,
+    notices: Notices,
     accounts: BTreeMap<usize, (Arc<Plan>, Account)>,
     interrupted: bool,
 }
@@ -95,8 +94,7 @@ impl<'a> Tally<'a> {
             epoch_steps: 0,
             collected: vec![Vec::new(); step.collects.len()],
             measures: step.measures.iter().map(Running::new).collect(),
-            watch: Watch::default(),
-            silent: None,
+            notices: Notices::default(),
             accounts: BTreeMap::new(),
             interrupted: false,
         }
@@ -249,10 +247,13 @@ impl Runtime<'_> {
         let watching = self.watches(looped, step);
         if watching && step == 0 {
             let fresh = || given.registers(compiled, plan, &batch.passed).ok();
-            tally.silent = health::silent_loss(compiled, plan, &fresh, &self.device);
+            tally.notices.silent = health::silent_loss(compiled, plan, &fresh, &self.device);
         }
-        if watching || self.options.check_finite {
-            let suspect = self.observe(plan, &mut registers, watching, tally)?;
+        let last = ends(course, step) && looped.kind == LoopKind::Train && !compiled.answers.is_empty();
+        let spreading = last && self.profile.is_none();
+        if watching || spreading || self.options.check_finite {
+            let spreading = spreading.then_some(compiled);
+            let suspect = self.observe(plan, &mut registers, watching, spreading, tally)?;
             if let Some(at) = suspect {
                 return Err(self.not_finite(course, batch, step, &given, Some(at)));
             }
@@ -291,7 +292,7 @@ impl Runtime<'_> {
         }
         if watching {
             let held = |formal: Formal| version.call.slots.get(formal.0).and_then(|slot| self.store.get(*slot));
-            tally.watch.commits(watch::unchanged(compiled, &commits, held)?);
+            tally.notices.watch.commits(watch::unchanged(compiled, &commits, held)?);
         }
         tally.sums.iter_mut().zip(&logs).for_each(|(sum, value)| *sum += value);
         tally.last = logs;
@@ -315,6 +316,7 @@ impl Runtime<'_> {
         plan: &Plan,
         registers: &mut Registers,
         watching: bool,
+        spreading: Option<&Step>,
         tally: &mut Tally<'_>,
     ) -> Result<Option<usize>, Fault> {
         let mut zero = HashSet::new();
@@ -324,13 +326,16 @@ impl Runtime<'_> {
             if watching {
                 watch::note_gradient(&plan.step, at, results, &mut zero);
             }
+            if let Some(step) = spreading {
+                health::spreads(step, &plan.step.instructions[at].name, results, &mut tally.notices.spreads);
+            }
             if self.options.check_finite && suspect.is_none() && guard.objects(at, results) {
                 suspect = Some(at);
             }
         })
         .map_err(|failed| fault::kernel(self.program, &plan.step.instructions[failed.at], &failed.error))?;
         if watching {
-            tally.watch.gradients(zero);
+            tally.notices.watch.gradients(zero);
         }
         Ok(suspect)
     }
@@ -407,8 +412,7 @@ impl Runtime<'_> {
             self.say(Event::Logged { stage: stage.clone(), step, values })?;
         }
         let epoch = step / course.steps_per_epoch;
-        let ends = (step + 1).is_multiple_of(course.steps_per_epoch) || step + 1 == course.steps;
-        if ends && course.looped.kind == LoopKind::Train && !course.looped.feeds.is_empty() {
+        if ends(course, step) && course.looped.kind == LoopKind::Train && !course.looped.feeds.is_empty() {
             let steps = tally.epoch_steps as f64;
             let seconds = tally.epoch_begun.elapsed().as_secs_f64();
             let event = Event::EpochEnded {
@@ -419,9 +423,14 @@ impl Runtime<'_> {
                 rows_per_second: tally.epoch_rows as f64 / seconds.max(1e-9),
                 seconds_left: tally.seconds_left(course.steps),
                 values: named(&mut tally.sums.iter().map(|sum| sum / steps)),
+                spreads: tally.notices.spreads.clone(),
             };
             self.say(event)?;
-            self.say_if_silent(course, tally)?;
+            let loss = logs.iter().position(|(name, _)| name == "loss").map(|at| tally.sums[at] / steps);
+            if let Some(text) = tally.notices.after_epoch(loss) {
+                self.say(Event::Noticed { stage: stage.clone(), text })?;
+            }
+            tally.notices.spreads.clear();
             tally.epoch_begun = Instant::now();
             (tally.epoch_rows, tally.epoch_steps) = (0, 0);
             tally.sums.fill(0.0);
@@ -441,25 +450,9 @@ impl Runtime<'_> {
         Ok(())
     }
 
-    /// Says, once, that the mean loss of an epoch is what it is when the nets say nothing.
-    fn say_if_silent(&mut self, course: &Course<'_>, tally: &mut Tally<'_>) -> Result<(), Fault> {
-        let at = course.said().logs.iter().position(|(name, _)| name == "loss");
-        let (Some(silent), Some(at)) = (tally.silent, at) else { return Ok(()) };
-        if health::is_near(tally.sums[at] / tally.epoch_steps as f64, silent) {
-            tally.silent = None;
-            let text = format!(
-                "the loss stays at {}, which it is when all outputs of the nets are equal: they have collapsed, or nothing \
-                 is learned",
-                crate::events::quantity(silent)
-            );
-            self.say(Event::Noticed { stage: course.looped.name.clone(), text })?;
-        }
-        Ok(())
-    }
-
     /// Says what stood still in the first steps.
     fn say_findings(&mut self, course: &Course<'_>, tally: &mut Tally<'_>) -> Result<(), Fault> {
-        for text in std::mem::take(&mut tally.watch).findings(tally.done) {
+        for text in std::mem::take(&mut tally.notices.watch).findings(tally.done) {
             self.say(Event::Noticed { stage: course.looped.name.clone(), text })?;
         }
         Ok(())
@@ -590,4 +583,9 @@ fn range_of(op: &str) -> &'static str {
         "div" | "recip" => "keep what it is divided by away from 0, as `x / (y + 1e-8)` does",
         _ => "keep its operands in the range where it is finite",
     }
+}
+
+/// Whether a step is the last of its epoch or of its loop.
+fn ends(course: &Course<'_>, step: u64) -> bool {
+    (step + 1).is_multiple_of(course.steps_per_epoch) || step + 1 == course.steps
 }

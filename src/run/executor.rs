@@ -4,8 +4,11 @@ use std::time::Instant;
 
 use candle_core::{Device, Tensor};
 
-use crate::ops::Call;
-use crate::plan::{Program, Register};
+use crate::kernels::tile;
+use crate::ops::fused::FUSED;
+use crate::ops::scan::{self, Form};
+use crate::ops::{Call, Results};
+use crate::plan::{Instruction, Program, Register};
 
 use super::profile::Account;
 
@@ -83,9 +86,8 @@ fn run<const TIMED: bool>(
                 None => return Err(missing(at, *register)),
             }
         }
-        let call = Call { attrs: &instruction.attrs, inputs: &inputs, results: &instruction.results, device };
         let begun = TIMED.then(Instant::now);
-        let mut results = (instruction.op.kernel)(&call).map_err(|error| Failed { at, error })?;
+        let mut results = apply(instruction, &inputs, device).map_err(|error| Failed { at, error })?;
         let taken = begun.map_or(0, |begun| begun.elapsed().as_nanos() as u64);
         if results.len() != instruction.outputs.len() {
             let error = candle_core::Error::Msg(format!(
@@ -111,6 +113,46 @@ fn run<const TIMED: bool>(
         }
     }
     Ok(())
+}
+
+/// The results of one instruction.
+pub(super) fn apply(instruction: &Instruction, inputs: &[Tensor], device: &Device) -> candle_core::Result<Results> {
+    let call = Call { attrs: &instruction.attrs, inputs, results: &instruction.results, device };
+    if let Some(tile) = instruction.tile.as_ref().filter(|_| device.is_cpu()) {
+        return Ok(tile::run(tile, inputs)?.into());
+    }
+    if instruction.op == &FUSED {
+        return Ok(region(&instruction.regions[0], inputs, device)?.into());
+    }
+    let [body, until @ ..] = instruction.regions.as_slice() else { return (instruction.op.kernel)(&call) };
+    let attrs = &instruction.attrs;
+    let count = |name| attrs.int(name).and_then(|count| usize::try_from(count).ok()).unwrap_or(0);
+    let form = Form {
+        carries: count("carries"),
+        sequences: count("sequences"),
+        constants: count("constants"),
+        outputs: body.outputs.len() - count("carries"),
+        until: !until.is_empty(),
+        reverse: attrs.flag("reverse"),
+    };
+    let mut ended = |inputs: &[Tensor]| match until.first() {
+        Some(until) => Ok(region(until, inputs, device)?[0].to_scalar::<u8>()? != 0),
+        None => Ok(false),
+    };
+    let length = count("length");
+    let mut round = |inputs: &[Tensor]| region(body, inputs, device);
+    scan::run(form, &scan::kept(attrs), length, inputs, &instruction.results, &mut round, &mut ended)
+}
+
+/// A region from its inputs to its outputs.
+fn region(program: &Program, inputs: &[Tensor], device: &Device) -> candle_core::Result<Vec<Tensor>> {
+    let mut registers = Registers::new(program);
+    for (at, register) in &program.inputs {
+        registers.put(*register, inputs[*at].clone());
+    }
+    execute(program, &mut registers, device, None).map_err(|failed| failed.error)?;
+    let lost = || candle_core::Error::Msg("a region lost a result".into());
+    program.outputs.iter().map(|register| registers.get(*register).cloned().ok_or_else(lost)).collect()
 }
 
 fn missing(at: usize, register: Register) -> Failed {

@@ -339,9 +339,11 @@ impl Runtime<'_> {
         if let Some(prepared) = self.prepared.get(&key) {
             return Ok(prepared.clone());
         }
-        let prepared = Arc::new(Prepared::new(step, &self.program.origins)?);
+        // Tiles are loops of the CPU, and what is inside a chain cannot be looked at.
+        let fused = self.device.is_cpu() && !self.options.check_finite;
+        let prepared = Arc::new(Prepared::new(step, &self.program.origins, fused)?);
         if let Some(folder) = &mut self.folder {
-            folder.graph(&prepared.step)?;
+            folder.graph(&prepared.plain)?;
         }
         self.prepared.insert(key, prepared.clone());
         Ok(prepared)

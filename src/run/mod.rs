@@ -15,6 +15,7 @@ mod interpreter;
 mod key;
 mod measure;
 mod memory;
+mod notices;
 mod passes;
 mod profile;
 mod single;
@@ -26,6 +27,8 @@ mod weights;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_fused;
 
 use std::collections::HashMap;
 use std::path::PathBuf;

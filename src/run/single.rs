@@ -44,7 +44,7 @@ pub fn execute_plan(
 /// without a name that of their node.
 pub fn run_step(step: &Step, inputs: &HashMap<String, Tensor>) -> Result<Vec<(String, Tensor)>, Fault> {
     let program = Program::default();
-    let prepared = Prepared::new(step, &program.origins)?;
+    let prepared = Prepared::new(step, &program.origins, true)?;
     let step = &prepared.step;
     let device = Device::Cpu;
     let mut bindings = Bindings::new();

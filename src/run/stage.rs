@@ -18,7 +18,10 @@ use crate::events::size as events_size;
 
 /// A step after the passes, with its plans so far.
 pub struct Prepared {
+    /// As it is executed: chains may be fused.
     pub step: Step,
+    /// As it is shown, and searched for what went wrong.
+    pub plain: Step,
     plans: Mutex<HashMap<Bound, Arc<Plan>>>,
 }
 
@@ -26,8 +29,10 @@ pub struct Prepared {
 type Bound = Vec<(Arc<str>, i64)>;
 
 impl Prepared {
-    pub fn new(step: &Step, origins: &[Origin]) -> Result<Prepared, Fault> {
-        Ok(Prepared { step: super::passes::compile(step, origins)?, plans: Mutex::default() })
+    pub fn new(step: &Step, origins: &[Origin], fused: bool) -> Result<Prepared, Fault> {
+        let plain = super::passes::compile(step, origins)?;
+        let step = if fused { crate::passes::fuse(plain.clone()) } else { plain.clone() };
+        Ok(Prepared { step, plain, plans: Mutex::default() })
     }
 
     /// The plan for one binding of the symbols, which must be what the step was elaborated for.

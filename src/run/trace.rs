@@ -7,10 +7,11 @@ use candle_core::{Device, Tensor};
 use crate::graph::OriginId;
 use crate::kernels::show::summary;
 use crate::kernels::{Elements, par};
-use crate::ops::Call;
-use crate::plan::{Program, Register};
+use crate::ops::CONSTANT;
+use crate::ops::fused::FUSED;
+use crate::plan::{Instruction, Program, Register};
 
-use super::executor::Registers;
+use super::executor::{Registers, apply};
 use super::stage::is_float;
 use super::store::numbers;
 
@@ -173,8 +174,9 @@ impl<'a> Guard<'a> {
     /// Whether instruction `at` made the first number that is not finite.
     pub fn objects(&mut self, at: usize, results: &[Tensor]) -> bool {
         let instruction = &self.program.instructions[at];
-        let written =
-            instruction.inputs.is_empty() || instruction.inputs.iter().any(|input| self.meant.contains(input));
+        let written = instruction.inputs.is_empty()
+            || writes_infinity(instruction)
+            || instruction.inputs.iter().any(|input| self.meant.contains(input));
         let mut objects = false;
         for (register, result) in instruction.outputs.iter().zip(results) {
             self.meant.remove(register);
@@ -229,14 +231,36 @@ fn step_through(
         let inputs: Option<Vec<Tensor>> =
             instruction.inputs.iter().map(|register| registers.get(*register).cloned()).collect();
         let Some(inputs) = inputs else { return };
-        let call = Call { attrs: &instruction.attrs, inputs: &inputs, results: &instruction.results, device };
-        let Ok(results) = (instruction.op.kernel)(&call) else { return };
+        let Ok(results) = apply(instruction, &inputs, device) else { return };
         seen(at, &results);
         for (register, result) in instruction.outputs.iter().zip(results) {
             registers.put(*register, result);
         }
         instruction.free.iter().for_each(|register| registers.empty(*register));
     }
+}
+
+/// Which of the operations of a chain it was, given the operands of the chain with their names.
+fn inside(instruction: &Instruction, given: &[(Tensor, String)], device: &Device) -> Option<Culprit> {
+    let region = instruction.regions.first().filter(|_| instruction.op == &FUSED)?;
+    let fresh = || {
+        let mut registers = Registers::new(region);
+        for (at, register) in &region.inputs {
+            registers.put(*register, given.get(*at)?.0.clone());
+        }
+        Some(registers)
+    };
+    let names = region.inputs.iter().filter_map(|(at, register)| Some((*register, given.get(*at)?.1.clone())));
+    let found = culprit(region, &[], &fresh, &names.collect(), &region.outputs, device)?;
+    found.node.is_some().then_some(found)
+}
+
+/// Whether a chain holds an infinity that a program wrote down.
+fn writes_infinity(instruction: &Instruction) -> bool {
+    let infinite = |numbers: &[f64]| numbers.iter().any(|number| !number.is_finite());
+    let constants =
+        instruction.regions.iter().flat_map(|region| &region.instructions).filter(|one| one.op == &CONSTANT);
+    constants.into_iter().any(|one| one.attrs.floats("values").is_some_and(infinite))
 }
 
 fn describe(
@@ -248,7 +272,7 @@ fn describe(
     device: &Device,
 ) -> Culprit {
     let instruction = &program.instructions[at];
-    let mut operands = Vec::new();
+    let (mut operands, mut given) = (Vec::new(), Vec::new());
     if let Some(mut registers) = fresh() {
         let mut names = named.clone();
         step_through(program, &mut registers, device, at, &mut |at, _| {
@@ -260,7 +284,11 @@ fn describe(
             let Some(tensor) = registers.get(*register) else { continue };
             let name = names.get(register).map(|name| format!("`{name}` ")).unwrap_or_default();
             operands.push(format!("{name}{}", summary(tensor)));
+            given.push((tensor.clone(), names.get(register).cloned().unwrap_or_default()));
         }
+    }
+    if let Some(inner) = inside(instruction, &given, device) {
+        return inner;
     }
     Culprit {
         node: Some((instruction.name.to_string(), instruction.op.name)),

@@ -4,7 +4,6 @@ use super::Builtin;
 use crate::elaborate::value::Value;
 
 pub const ROWS: &[Builtin] = &[
-    later("scan", "A loop in the graph: `scan(init, over, |carry, x| { carry, out })`. Cannot run yet."),
     later("generate", "A source written in the language: `generate(300) |i| { … }`. Cannot run yet."),
     later("stream", "An endless source: `stream as i { … }`. Cannot run yet."),
     later("retry", "Draws again until a condition holds: `retry 100 { … until … }`. Cannot run yet."),

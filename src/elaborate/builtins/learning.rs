@@ -24,6 +24,13 @@ pub const ROWS: &[Builtin] = &[
         call: debug,
     },
     Builtin {
+        name: "scan",
+        params: &["init", "over", "body", "until?"],
+        doc: "a loop in the graph over the rows of a tensor, or a number of rounds: `|carry, x| { carry, out }` gives \
+              `{ last, out }`; with `until: |carry| …`, asked before each round, also `count`",
+        call: |this, args| this.scan(args),
+    },
+    Builtin {
         name: "copy",
         params: &["net"],
         doc: "a net with its own weights, equal at this moment",

@@ -14,10 +14,6 @@ fn what_cannot_run_yet_is_named_at_its_place() {
         ),
         ("choose width in [8, 16]", "choose width in [8, 16]"),
         (
-            "let out = scan(zeros(2), zeros(3, 2), |h, x| { carry: h + x, out: h }).out",
-            "scan(zeros(2), zeros(3, 2), |h, x| { carry: h + x, out: h })",
-        ),
-        (
             "data d = generate(300) |i| { let e: [2] ~ normal(0, 1);  { x: e, y: i % 2 } }",
             "generate(300) |i| { let e: [2] ~ normal(0, 1);  { x: e, y: i % 2 } }",
         ),
