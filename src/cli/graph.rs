@@ -86,7 +86,8 @@ fn shown(args: &Args, compiled: &Compiled) -> Result<String, Box<Diagnostic>> {
     let texts = steps.iter().map(|stage| {
         let step = match args.level {
             Level::Step => (**stage.step).clone(),
-            Level::Grad | Level::Plan => stage.compiled(program)?,
+            Level::Grad => stage.compiled(program)?,
+            Level::Plan => stage.fused(program)?,
         };
         if args.level == Level::Plan {
             return planned(stage, &step);
@@ -148,6 +149,10 @@ fn listed(name: &str, program: &Instructions) -> String {
         text += &format!("    {} = {}", outputs.collect::<Vec<_>>().join(", "), instruction.op.name);
         if !instruction.inputs.is_empty() {
             text += &format!(" {}", registers(&instruction.inputs));
+        }
+        for region in &instruction.regions {
+            let ops: Vec<&str> = region.instructions.iter().map(|inner| inner.op.name).collect();
+            text += &format!(" {{ {} }}", ops.join(" "));
         }
         text += &format!("  # {}", instruction.name);
         if !instruction.free.is_empty() {

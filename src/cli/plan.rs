@@ -41,7 +41,7 @@ fn shown(program: &Program) -> Result<String, Box<Diagnostic>> {
     let mut rows = Vec::new();
     let mut total = 0.0;
     for stage in stages(program) {
-        let step = stage.compiled(program)?;
+        let step = stage.fused(program)?;
         let name: Vec<&str> = stage.around.iter().map(String::as_str).chain([stage.name()]).collect();
         let length = stage.length(program);
         let batch = stage.looped.and_then(|looped| looped.feeds.first()).map(|feed| feed.batch.to_string());

@@ -35,6 +35,11 @@ impl Stage<'_> {
         compile_step(self.step, &program.origins)
     }
 
+    /// The step as the CPU runs it.
+    pub fn fused(&self, program: &Program) -> Result<Step, Box<Diagnostic>> {
+        self.compiled(program).map(crate::passes::fuse)
+    }
+
     /// The numbers of an ordinary batch.
     pub fn bindings(&self) -> Bindings {
         let witnesses = self.step.symbols.iter().filter_map(|symbol| Some((symbol.name.clone(), symbol.witness?)));

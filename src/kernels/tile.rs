@@ -147,16 +147,20 @@ pub fn run(program: &Program, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
     let (mut numbers, mut truths, mut sums) = (Vec::new(), Vec::new(), Vec::new());
     for output in &program.outputs {
         match output {
-            Output::Whole { truth: false, .. } => numbers.push(unwritten::<f32>(count)),
-            Output::Whole { truth: true, .. } => truths.push(unwritten::<u8>(count)),
+            Output::Whole { truth: false, .. } => numbers.push(Vec::<f32>::with_capacity(count)),
+            Output::Whole { truth: true, .. } => truths.push(Vec::<u8>::with_capacity(count)),
             Output::Sum { shape, .. } => sums.push(vec![0.0f64; blocks * shape.iter().product::<usize>()]),
         }
     }
     {
         let (mut numbers, mut truths, mut sums) = (numbers.iter_mut(), truths.iter_mut(), sums.iter_mut());
         let places = program.outputs.iter().filter_map(|output| match output {
-            Output::Whole { truth: false, .. } => numbers.next().map(|place| Place::Numbers(Shared::new(place))),
-            Output::Whole { truth: true, .. } => truths.next().map(|place| Place::Truths(Shared::new(place))),
+            Output::Whole { truth: false, .. } => {
+                numbers.next().map(|place| Place::Numbers(Shared::unwritten(&mut place.spare_capacity_mut()[..count])))
+            }
+            Output::Whole { truth: true, .. } => {
+                truths.next().map(|place| Place::Truths(Shared::unwritten(&mut place.spare_capacity_mut()[..count])))
+            }
             Output::Sum { .. } => sums.next().map(|place| Place::Sums(Shared::new(place))),
         });
         let places: Vec<Place> = places.collect();
@@ -171,17 +175,26 @@ pub fn run(program: &Program, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
     }
     let (mut numbers, mut truths, mut sums) = (numbers.into_iter(), truths.into_iter(), sums.into_iter());
     let results = program.outputs.iter().map(|output| match output {
-        Output::Whole { truth: false, shape, .. } => tensor(numbers.next().unwrap_or_default(), shape),
-        Output::Whole { truth: true, shape, .. } => tensor(truths.next().unwrap_or_default(), shape),
+        Output::Whole { truth: false, shape, .. } => {
+            // SAFETY: the tiles of all blocks cover the whole.
+            tensor(unsafe { written(numbers.next().unwrap_or_default(), count) }, shape)
+        }
+        Output::Whole { truth: true, shape, .. } => {
+            // SAFETY: as above.
+            tensor(unsafe { written(truths.next().unwrap_or_default(), count) }, shape)
+        }
         Output::Sum { shape, .. } => tensor(added(&sums.next().unwrap_or_default(), shape), shape),
     });
     results.collect()
 }
 
-/// Room for numbers that the blocks write, all of them.
-fn unwritten<T: Copy + Default>(count: usize) -> Vec<T> {
-    let mut room: Vec<T> = Vec::with_capacity(count);
-    // SAFETY: numbers have no invalid bits, and every place is written before it is read.
+/// The numbers that the blocks have written.
+///
+/// # Safety
+/// The first `count` places of the room were written.
+unsafe fn written<T>(mut room: Vec<T>, count: usize) -> Vec<T> {
+    debug_assert!(count <= room.capacity());
+    // SAFETY: by contract.
     unsafe { room.set_len(count) };
     room
 }

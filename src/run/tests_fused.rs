@@ -174,6 +174,6 @@ fn groups_have_an_order() {
     assert_eq!(other.nodes().filter(|(_, node)| node.op == &fused::FUSED).count(), 2);
     let input =
         Tensor::from_vec((1..25).map(|n| n as f32).collect::<Vec<_>>(), (4, 6), &Device::Cpu).expect("a tensor");
-    let (want, have) = (run(&graph, &[input.clone()]), run(&other, &[input]));
+    let (want, have) = (run(&graph, std::slice::from_ref(&input)), run(&other, std::slice::from_ref(&input)));
     want[0].iter().zip(&have[0]).for_each(|(want, have)| assert!((want - have).abs() < 1e-4 * want.abs()));
 }

@@ -263,6 +263,17 @@ fn writes_infinity(instruction: &Instruction) -> bool {
     constants.into_iter().any(|one| one.attrs.floats("values").is_some_and(infinite))
 }
 
+/// The results of an instruction with their names: those of a chain are called as inside it.
+fn result_names(instruction: &Instruction) -> Vec<(Register, String)> {
+    let region = instruction.regions.first().filter(|_| instruction.op == &FUSED);
+    let inner = |out: usize| {
+        let register = region?.outputs.get(out)?;
+        region?.instructions.iter().rev().find(|one| one.outputs.contains(register)).map(|one| one.name.to_string())
+    };
+    let name = |out: usize| inner(out).unwrap_or_else(|| instruction.name.to_string());
+    instruction.outputs.iter().enumerate().map(|(out, register)| (*register, name(out))).collect()
+}
+
 fn describe(
     program: &Program,
     at: usize,
@@ -276,9 +287,7 @@ fn describe(
     if let Some(mut registers) = fresh() {
         let mut names = named.clone();
         step_through(program, &mut registers, device, at, &mut |at, _| {
-            for register in &program.instructions[at].outputs {
-                names.insert(*register, program.instructions[at].name.to_string());
-            }
+            names.extend(result_names(&program.instructions[at]));
         });
         for register in &instruction.inputs {
             let Some(tensor) = registers.get(*register) else { continue };
