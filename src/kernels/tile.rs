@@ -10,7 +10,9 @@ use std::mem::MaybeUninit;
 
 use candle_core::{Result, Tensor, bail};
 
-use super::elementwise::{Binary, Compare, Unary, map_into, num_one, num_zero, with_binary, with_unary, zip_into};
+use super::elementwise::{
+    Binary, Compare, Unary, avx2, map_into, num_one, num_zero, with_binary, with_unary, zip_into,
+};
 use super::matmul::{Shared, with_scratch};
 use super::{Elements, contiguous, par, tensor};
 
@@ -247,6 +249,22 @@ struct Block<'a> {
 
 impl Block<'_> {
     fn run(&self, block: usize, count: usize) {
+        #[cfg(target_arch = "x86_64")]
+        if avx2() {
+            // SAFETY: the processor has the feature that the function is compiled for.
+            return unsafe { self.run_avx2(block, count) };
+        }
+        self.run_loop(block, count)
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2")]
+    fn run_avx2(&self, block: usize, count: usize) {
+        self.run_loop(block, count)
+    }
+
+    #[inline(always)]
+    fn run_loop(&self, block: usize, count: usize) {
         let program = self.program;
         for (value, to) in &program.constants {
             self.scratch.fill(*to, *value);
@@ -264,6 +282,7 @@ impl Block<'_> {
         }
     }
 
+    #[inline(always)]
     fn tile(&self, start: usize, length: usize) {
         let program = self.program;
         for load in program.loads.iter().filter(|load| !is_splat(load)) {
@@ -300,6 +319,7 @@ impl Block<'_> {
         }
     }
 
+    #[inline(always)]
     fn source(&self, source: Source, start: usize, length: usize) -> &[f32] {
         match source {
             Source::Register(at) => self.scratch.read(at, length),
@@ -310,6 +330,7 @@ impl Block<'_> {
         }
     }
 
+    #[inline(always)]
     fn step(&self, step: &Step, start: usize, length: usize) {
         debug_assert!(step.operands.iter().all(|operand| *operand != Source::Register(step.to)));
         let to = self.scratch.write(step.to, length);
@@ -344,6 +365,7 @@ fn compare(op: Compare, a: &[f32], b: &[f32], to: &mut [MaybeUninit<f32>]) {
     }
 }
 
+#[inline(always)]
 fn select(chosen: &[f32], a: &[f32], b: &[f32], to: &mut [MaybeUninit<f32>]) {
     // Chosen by the bits, so that a NaN in the other branch stays there.
     let masks = |chosen: f32| 0u32.wrapping_sub(u32::from(chosen != 0.0));
