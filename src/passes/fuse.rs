@@ -14,12 +14,12 @@ use smallvec::SmallVec;
 
 use crate::graph::rewrite::{Results, ValueMap, results_of};
 use crate::graph::{Attrs, Builder, DType, Graph, Node, NodeId, Section, Shape, Value};
-use crate::ops::elementwise as e;
-use crate::ops::fused::FUSED;
-use crate::ops::reduce::{ACCUMULATE, SUM};
+use crate::ops::CONSTANT;
+use crate::ops::elementwise::POW;
+use crate::ops::fused::{FUSED, in_tiles};
+use crate::ops::reduce::SUM;
 use crate::ops::shape::BROADCAST;
 use crate::ops::structure::INPUT;
-use crate::ops::{CONSTANT, Op, logic as l};
 use crate::program::Step;
 
 /// Operations of a group at most: what a tile interpreter keeps in the cache.
@@ -54,47 +54,11 @@ pub(crate) fn fuse_graph(graph: &Graph, roots: &HashSet<Value>, seen: &HashSet<V
 }
 
 fn is_chain(graph: &Graph, node: &Node) -> bool {
-    const OPS: &[&Op] = &[
-        &e::NEG,
-        &e::ABS,
-        &e::SIGN,
-        &e::EXP,
-        &e::LOG,
-        &e::LOG1P,
-        &e::EXPM1,
-        &e::SQRT,
-        &e::RSQRT,
-        &e::RECIP,
-        &e::TANH,
-        &e::ERF,
-        &e::FLOOR,
-        &e::CEIL,
-        &e::ROUND,
-        &e::CAST,
-        &e::ADD,
-        &e::SUB,
-        &e::MUL,
-        &e::DIV,
-        &e::POW,
-        &e::MAXIMUM,
-        &e::MINIMUM,
-        &ACCUMULATE,
-        &l::NOT,
-        &l::EQ,
-        &l::NE,
-        &l::LT,
-        &l::LE,
-        &l::GT,
-        &l::GE,
-        &l::AND,
-        &l::OR,
-        &l::SELECT,
-    ];
     let [ty] = node.types.as_slice() else { return false };
     let known = |dtype| matches!(dtype, DType::F32 | DType::Bool);
     let fits = |value: &Value| known(graph.ty(*value).dtype) && graph.ty(*value).shape == ty.shape;
-    let power = node.op != &e::POW || exponent(graph, node.operands[1]).is_some();
-    known(ty.dtype) && ty.rank() > 0 && OPS.contains(&node.op) && power && node.operands.iter().all(fits)
+    let power = node.op != &POW || exponent(graph, node.operands[1]).is_some();
+    known(ty.dtype) && ty.rank() > 0 && in_tiles(node.op).is_some() && power && node.operands.iter().all(fits)
 }
 
 /// The number behind a constant, spread or not.

@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 
 use crate::graph::{Bindings, DType, Graph, Node, Value};
-use crate::kernels::elementwise::{Binary, Compare, Unary};
+use crate::kernels::elementwise::{Binary, Unary};
 use crate::kernels::tile::{Load, Output, Program, Source, Step, Work};
-use crate::ops::elementwise as e;
+use crate::ops::CONSTANT;
+use crate::ops::elementwise::{CAST, POW};
+use crate::ops::fused::in_tiles;
 use crate::ops::reduce::{ACCUMULATE, SUM};
 use crate::ops::shape::BROADCAST;
 use crate::ops::structure::INPUT;
-use crate::ops::{CONSTANT, Op, logic as l};
 use crate::passes::exponent;
 
 /// Registers from which tiles leave the cache.
@@ -255,55 +256,14 @@ impl<'a> Maker<'a> {
 
     /// What a node does; nothing for what is there already.
     fn kind_of(&self, node: &Node, operands: Vec<Source>) -> Option<(Option<Work>, Vec<Source>)> {
-        let unary: &[(&Op, Unary)] = &[
-            (&e::NEG, Unary::Neg),
-            (&e::ABS, Unary::Abs),
-            (&e::SIGN, Unary::Sign),
-            (&e::EXP, Unary::Exp),
-            (&e::LOG, Unary::Log),
-            (&e::LOG1P, Unary::Log1p),
-            (&e::EXPM1, Unary::Expm1),
-            (&e::SQRT, Unary::Sqrt),
-            (&e::RSQRT, Unary::Rsqrt),
-            (&e::RECIP, Unary::Recip),
-            (&e::TANH, Unary::Tanh),
-            (&e::ERF, Unary::Erf),
-            (&e::FLOOR, Unary::Floor),
-            (&e::CEIL, Unary::Ceil),
-            (&e::ROUND, Unary::Round),
-        ];
-        let binary: &[(&Op, Binary)] = &[
-            (&e::ADD, Binary::Add),
-            (&e::SUB, Binary::Sub),
-            (&e::MUL, Binary::Mul),
-            (&e::DIV, Binary::Div),
-            (&e::MAXIMUM, Binary::Maximum),
-            (&e::MINIMUM, Binary::Minimum),
-        ];
-        let comparison: &[(&Op, Compare)] = &[
-            (&l::EQ, Compare::Eq),
-            (&l::NE, Compare::Ne),
-            (&l::LT, Compare::Lt),
-            (&l::LE, Compare::Le),
-            (&l::GT, Compare::Gt),
-            (&l::GE, Compare::Ge),
-        ];
         let of = |value: Value| self.region.ty(value).dtype;
-        let found = unary.iter().find(|(op, _)| *op == node.op).map(|(_, work)| Work::Unary(*work));
-        let found = found.or_else(|| binary.iter().find(|(op, _)| *op == node.op).map(|(_, work)| Work::Binary(*work)));
-        let found =
-            found.or_else(|| comparison.iter().find(|(op, _)| *op == node.op).map(|(_, work)| Work::Compare(*work)));
-        let work = match found {
+        let work = match in_tiles(node.op)? {
             Some(work) => work,
-            None if node.op == &l::NOT => Work::Not,
-            None if node.op == &l::AND => Work::And,
-            None if node.op == &l::OR => Work::Or,
-            None if node.op == &l::SELECT => Work::Select,
-            None if node.op == &e::CAST => match (of(node.operands[0]), node.types[0].dtype) {
+            None if node.op == &CAST => match (of(node.operands[0]), node.types[0].dtype) {
                 (DType::F32, DType::Bool) => Work::Truth,
                 _ => return Some((None, operands)),
             },
-            None if node.op == &e::POW => {
+            None if node.op == &POW => {
                 let number = exponent(self.region, node.operands[1])?;
                 match number {
                     1.0 => return Some((None, operands)),
