@@ -32,6 +32,7 @@ mod trained;
 mod tests;
 mod value;
 mod views;
+mod writes;
 
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
