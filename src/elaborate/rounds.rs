@@ -176,14 +176,20 @@ impl Elaborator<'_> {
         let named = |record: &Record| record.keys().all(|key| matches!(&**key, "carry" | "out"));
         let (carry, out) = match &result {
             Value::Record(record) if record.contains_key("carry") && named(record) => {
-                (record["carry"].clone(), record.get("out").cloned())
+                (record["carry"].clone(), record.get("out").filter(|out| !matches!(out, Value::None)).cloned())
             }
             other => (other.clone(), None),
         };
         let mut after = Vec::new();
         let form = self.flatten(&carry, span, &mut after)?;
         if !same_form(&rounds.carry, &form) {
-            let (before, after) = (self.describe(&rounds.carry), self.describe(&form));
+            let named = |value: &Value| match value {
+                Value::Record(fields) => {
+                    format!("{{ {} }}", fields.keys().map(|key| &**key).collect::<Vec<_>>().join(", "))
+                }
+                other => self.describe(other),
+            };
+            let (before, after) = (named(&rounds.carry), named(&form));
             self.report(
                 Diagnostic::error(Code::CarryChanges, format!("a loop carries {before} and hands on {after}"))
                     .label(args.span_of(0), format!("begins as {before}"))

@@ -251,7 +251,7 @@ impl Elaborator<'_> {
         diagnostic.help = Some(if !seen.is_empty() {
             "remove what cuts the gradient on the way to what should learn".into()
         } else if let Some((op, why)) = blind {
-            format!("no gradient flows through `{op}` to where it samples: {why}")
+            format!("no gradient flows this way through `{op}`: {why}")
         } else if flat.is_some() {
             "its gradient is zero everywhere: use a smooth function of the scores".into()
         } else if assigned {

@@ -256,7 +256,7 @@ impl Elaborator<'_> {
             Value::Error => return None,
             other => {
                 let Some(tensor) = self.as_tensor(&other, span) else {
-                    self.wrong_kind(&other, "a view gives a tensor; a tensor", span);
+                    self.wrong_kind(&other, "a tensor", span);
                     return None;
                 };
                 let here = self.here();

@@ -56,14 +56,19 @@ pub struct Form {
 impl Form {
     /// None where the attributes are not those of a scan.
     pub fn of(attrs: &Attrs, regions: &[Graph]) -> Option<Form> {
+        Form::read(attrs, regions.first()?.outputs.len(), regions.len() == 2)
+    }
+
+    /// The same where only the number of values that the body gives is known, and whether there is a condition.
+    pub fn read(attrs: &Attrs, given: usize, until: bool) -> Option<Form> {
         let count = |name| usize::try_from(attrs.int(name)?).ok();
-        let (carries, body) = (count("carries")?, regions.first()?);
+        let carries = count("carries")?;
         Some(Form {
             carries,
             sequences: count("sequences")?,
             constants: count("constants")?,
-            outputs: body.outputs.len().checked_sub(carries)?,
-            until: regions.len() == 2,
+            outputs: given.checked_sub(carries)?,
+            until,
             reverse: attrs.flag("reverse"),
         })
     }

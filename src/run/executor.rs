@@ -126,20 +126,13 @@ pub(super) fn apply(instruction: &Instruction, inputs: &[Tensor], device: &Devic
     }
     let [body, until @ ..] = instruction.regions.as_slice() else { return (instruction.op.kernel)(&call) };
     let attrs = &instruction.attrs;
-    let count = |name| attrs.int(name).and_then(|count| usize::try_from(count).ok()).unwrap_or(0);
-    let form = Form {
-        carries: count("carries"),
-        sequences: count("sequences"),
-        constants: count("constants"),
-        outputs: body.outputs.len() - count("carries"),
-        until: !until.is_empty(),
-        reverse: attrs.flag("reverse"),
-    };
+    let form = Form::read(attrs, body.outputs.len(), !until.is_empty());
+    let length = attrs.int("length").and_then(|length| usize::try_from(length).ok());
+    let (Some(form), Some(length)) = (form, length) else { candle_core::bail!("`scan` without its attributes") };
     let mut ended = |inputs: &[Tensor]| match until.first() {
         Some(until) => Ok(region(until, inputs, device)?[0].to_scalar::<u8>()? != 0),
         None => Ok(false),
     };
-    let length = count("length");
     let mut round = |inputs: &[Tensor]| region(body, inputs, device);
     scan::run(form, &scan::kept(attrs), length, inputs, &instruction.results, &mut round, &mut ended)
 }

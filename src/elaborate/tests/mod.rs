@@ -5,6 +5,7 @@ mod data;
 mod later;
 mod measures;
 mod reach;
+mod rounds;
 mod rules;
 
 use std::path::PathBuf;
