@@ -26,8 +26,8 @@ pub struct Args {
     /// Time every kernel: the overhead of steps, and tables by op and by source line.
     #[arg(long)]
     profile: bool,
-    /// Look at every result in every step, and stop at the first that is NaN or infinite. Each
-    /// operation then runs alone, so it takes about twice as long.
+    /// Look at every result in every step, and stop at the first that is NaN or infinite. Each operation then runs alone,
+    /// and a step takes about a third longer.
     #[arg(long)]
     check_finite: bool,
     /// Compute every convolution by direct sums: 3x3 kernels otherwise take Winograd's way, which is faster and has errors
